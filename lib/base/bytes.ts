@@ -1,0 +1,35 @@
+/** A name or path for a person: UTF-8 where it is, `\xNN` for other bytes and for control characters. */
+export function displayBytes(bytes: Uint8Array): string {
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  let out = ''
+  // A character of text that was not UTF-8 shows as U+FFFD: then each byte is shown alone.
+  const decoded = text.toString('utf8')
+  if (!decoded.includes('\ufffd')) {
+    for (const char of decoded) out += isControl(char) ? escapeByte(char.charCodeAt(0)) : char
+    return out
+  }
+  for (const byte of text) out += byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : escapeByte(byte)
+  return out
+}
+
+function isControl(char: string): boolean {
+  const code = char.charCodeAt(0)
+  return code < 0x20 || code === 0x7f
+}
+
+function escapeByte(byte: number): string {
+  return `\\x${byte.toString(16).padStart(2, '0')}`
+}
+
+const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'] as const
+
+/** `1.5 MiB` for 1572864. */
+export function displaySize(bytes: number): string {
+  let value = bytes
+  let unit = 0
+  while (value >= 1024 && unit < UNITS.length - 1) {
+    value /= 1024
+    unit += 1
+  }
+  return `${unit === 0 ? value : value.toFixed(1)} ${UNITS[unit] ?? 'B'}`
+}

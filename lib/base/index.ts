@@ -1,0 +1,7 @@
+export { ERRNO, errnoName } from './errno.ts'
+export { BugError, describeError, ERROR_TABLE, FlistError, invariant, systemCode } from './errors.ts'
+export type { FlistErrorCode, FlistErrorOptions } from './errors.ts'
+export { LIMITS } from './limits.ts'
+export { Log, LOG_LEVELS, SILENT } from './log.ts'
+export type { LogFields, LogLevel } from './log.ts'
+export { displayBytes, displaySize } from './bytes.ts'

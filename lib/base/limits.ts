@@ -1,0 +1,74 @@
+import { invariant } from './errors.ts'
+
+const KiB = 1024
+const MiB = 1024 * KiB
+const GiB = 1024 * MiB
+
+/** Every limit, with its unit. Hostile input ends here, with FLIST_LIMIT. */
+export const LIMITS = {
+  /** Plain bytes in one block; both formats (fl-v1-rfs.md 1.3, flist-v1.md 5.3). */
+  blockBytesMax: 512 * KiB,
+  /** Stored bytes of one block: snappy's worst growth and the cipher's trailer. */
+  storedBlockBytesMax: 640 * KiB,
+  /** Bytes of one name, `NAME_MAX` of the kernel. */
+  nameBytesMax: 255,
+  /** Bytes of a symbolic link's target, `PATH_MAX` less its NUL. */
+  linkTargetBytesMax: 4095,
+  /** Levels of folders below the root. */
+  treeDepthMax: 2048,
+  /** Inodes (rows) in one archive. */
+  entriesMax: 64_000_000,
+  /** Block references in one archive. */
+  blocksMax: 64_000_000,
+  /** Bytes of one file. */
+  fileBytesMax: 2 ** 52,
+  /** Bytes of an archive as it lies on disk. */
+  archiveBytesMax: 16 * GiB,
+  /** Bytes of a v1 database after gunzip. */
+  unpackedArchiveBytesMax: 32 * GiB,
+  /** Unpacked over packed bytes of a v1 archive, above the first 64 MiB. */
+  unpackRatioMax: 200,
+  /** Members of a v1 tar. */
+  tarMembersMax: 1024,
+  /** Bytes of one Cap'n Proto message (one directory). */
+  messageBytesMax: 1 * GiB,
+  /** Bytes of an extended attribute's value, `XATTR_SIZE_MAX`. */
+  xattrValueBytesMax: 64 * KiB,
+  /** Bytes of an extended attribute's name, `XATTR_NAME_MAX`. */
+  xattrNameBytesMax: 255,
+  /** Bytes of all names LISTXATTR returns for one inode, `XATTR_LIST_MAX`. */
+  xattrListBytesMax: 64 * KiB,
+  /** Bytes of a tag's value, or of router.yaml. */
+  tagBytesMax: 1 * MiB,
+  /** Routes in one archive. */
+  routesMax: 4096,
+  /** Bytes of one READ, `max_pages` 256. */
+  readBytesMax: 1 * MiB,
+  /** Bytes of the frame buffer beyond a READ: headers and names. */
+  frameOverheadBytes: 8 * KiB,
+  /** Requests the kernel may keep in the background; see `docs/wire.md`. */
+  backgroundRequestsMax: 4096,
+  /** Milliseconds until a read that cannot be served fails. */
+  readTimeoutMs: 30_000,
+  /** Milliseconds of one try at one store. */
+  tryTimeoutMs: 10_000,
+  /** Tries at one store for one block. */
+  triesPerStore: 3,
+  /** Connections to one store. */
+  connectionsPerStore: 16,
+  /** Milliseconds a block's failure is remembered: the kernel asks up to three times before a reader sees EIO. */
+  failureMemoryMs: 2_000,
+  /** Bytes of one shared segment of the cache. */
+  segmentBytes: 256 * MiB,
+  /** Files of this size and more get a segment of their own. */
+  ownSegmentBytesMin: 64 * MiB,
+  /** Bytes of the cache when nobody says otherwise: this, or a quarter of the disk. */
+  cacheBytesDefault: 10 * GiB,
+  /** Bytes of free disk that the cache leaves alone. */
+  freeDiskBytesMin: 256 * MiB,
+} as const
+
+invariant(LIMITS.readBytesMax >= 2 * LIMITS.blockBytesMax, 'a read covers two blocks')
+invariant(LIMITS.segmentBytes >= 4 * LIMITS.ownSegmentBytesMin, 'a segment holds several files')
+invariant(LIMITS.readTimeoutMs > LIMITS.tryTimeoutMs, 'a read outlives one try')
+invariant(LIMITS.storedBlockBytesMax > 32 + LIMITS.blockBytesMax + LIMITS.blockBytesMax / 6, 'snappy may grow by a sixth')
