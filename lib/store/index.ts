@@ -1,0 +1,1 @@
+export type { BlockFormat, BlockReader, BlockRef, BlockSource } from './port.ts'

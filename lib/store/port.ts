@@ -1,0 +1,35 @@
+/** Where stored (encrypted) blocks come from. */
+export interface BlockSource {
+  /** For people: the URL without secrets. */
+  readonly name: string
+  /**
+   * The stored bytes, or undefined when this source does not have the block. Throws FLIST_STORE_UNREACHABLE / _DENIED /
+   * _PROTOCOL / FLIST_TIMEOUT, and FLIST_INTERRUPTED when `signal` aborts. May be called again at any time.
+   */
+  get(id: Buffer, signal: AbortSignal): Promise<Buffer | undefined>
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+export type BlockFormat = 'fl' | 'v1'
+
+/** What a mount asks for: one block reference. */
+export interface BlockRef {
+  readonly format: BlockFormat
+  /** 32 bytes (fl) or 16 (v1). */
+  readonly id: Buffer
+  readonly key: Buffer
+  /** Plain bytes the file's size calls for: 1..`LIMITS.blockBytesMax`. */
+  readonly plainBytes: number
+  /** Nobody waits for this block yet: requests without this mark go first. */
+  readonly ahead?: boolean
+}
+
+/** Plain, verified blocks. */
+export interface BlockReader {
+  /**
+   * Throws FLIST_BLOCK_CORRUPT, _MISSING, _NOT_ROUTED, FLIST_FILE_TRUNCATED, FLIST_STORE_*, FLIST_TIMEOUT, and
+   * FLIST_INTERRUPTED when `signal` aborts.
+   */
+  read(ref: BlockRef, signal: AbortSignal): Promise<Buffer>
+  [Symbol.asyncDispose](): Promise<void>
+}
