@@ -1,0 +1,23 @@
+export {
+  errno,
+  eventfd,
+  exitNow,
+  failed,
+  FUSE_IOCTL,
+  ioctl,
+  mapFile,
+  MNT,
+  mount,
+  MS,
+  POLLERR,
+  POLLHUP,
+  POLLIN,
+  PollSet,
+  pread,
+  read,
+  setsid,
+  umount,
+  umountAsync,
+  write,
+} from './libc.ts'
+export type { Mapping } from './libc.ts'

@@ -1,0 +1,187 @@
+import koffi from 'koffi'
+import { closeSync, openSync } from 'node:fs'
+import { errnoName, FlistError, type FlistErrorCode, invariant } from '../base/index.ts'
+
+/**
+ * Every foreign call of the project is declared in this one file (x86-64 and arm64 Linux; glibc or musl).
+ * Each returns what the C function returns; `errno()` is valid right after a failed call.
+ */
+const libc = koffi.load(null)
+
+const pollfd = koffi.struct('pollfd', { fd: 'int', events: 'short', revents: 'short' })
+koffi.struct('iovec', { base: 'void *', len: 'size_t' })
+
+const cMount = libc.func(
+  'int mount(const char *source, const char *target, const char *type, ulong flags, const char *data)',
+)
+const cUmount2 = libc.func('int umount2(const char *target, int flags)')
+const cIoctl = libc.func('int ioctl(int fd, ulong request, _Inout_ void *argument)')
+const cMmap = libc.func('void *mmap(void *address, size_t length, int protection, int flags, int fd, long offset)')
+const cMunmap = libc.func('int munmap(void *address, size_t length)')
+const cMadvise = libc.func('int madvise(void *address, size_t length, int advice)')
+const cEventfd = libc.func('int eventfd(uint initial, int flags)')
+const cSetsid = libc.func('int setsid()')
+const cExit = libc.func('void _exit(int code)')
+/** `ssize_t read(int, void *, size_t)` with no checks: the hot path of the session thread. */
+export const read = libc.func('long read(int fd, _Out_ uint8_t *buffer, size_t length)') as unknown as (
+  fd: number,
+  buffer: Buffer,
+  length: number,
+) => number
+/** `ssize_t write(int, const void *, size_t)`. */
+export const write = libc.func('long write(int fd, const uint8_t *buffer, size_t length)') as unknown as (
+  fd: number,
+  buffer: Buffer,
+  length: number,
+) => number
+/** `ssize_t pread(int, void *, size_t, off_t)`. */
+export const pread = libc.func('long pread(int fd, _Out_ uint8_t *buffer, size_t length, long offset)') as unknown as (
+  fd: number,
+  buffer: Buffer,
+  length: number,
+  offset: number,
+) => number
+const cPoll = libc.func('int poll(_Inout_ uint8_t *fds, ulong count, int timeoutMs)')
+
+invariant(koffi.sizeof(pollfd) === 8, 'struct pollfd is 8 bytes')
+
+/** `errno` of the last failed call on this thread. */
+export function errno(): number {
+  return koffi.errno()
+}
+
+export function failed(code: FlistErrorCode, action: string, number = errno(), hint?: string): FlistError {
+  const options = hint === undefined ? {} : { hint }
+  return new FlistError(code, `Cannot ${action}: ${errnoName(number)}`, options)
+}
+
+/** Mount flags, `include/uapi/linux/mount.h`. */
+export const MS = {
+  RDONLY: 1,
+  NOSUID: 2,
+  NODEV: 4,
+  NOEXEC: 8,
+  REMOUNT: 32,
+  NOATIME: 1024,
+  BIND: 4096,
+  PRIVATE: 1 << 18,
+} as const
+
+/** Flags of umount2(2). */
+export const MNT = { FORCE: 1, DETACH: 2, NOFOLLOW: 8 } as const
+
+/** mount(2). Throws FLIST_MOUNT_FAILED, or FLIST_NOT_PERMITTED for EPERM. */
+export function mount(source: string, target: string, type: string, flags: number, data: string): void {
+  if (cMount(source, target, type, flags, data) === 0) return
+  const number = errno()
+  const code = errnoName(number) === 'EPERM' ? 'FLIST_NOT_PERMITTED' : 'FLIST_MOUNT_FAILED'
+  throw failed(code, `mount ${type} on "${target}"`, number)
+}
+
+/** umount2(2). Returns 0 or the errno: the caller knows what EBUSY or EINVAL mean to him. */
+export function umount(target: string, flags: number): number {
+  return cUmount2(target, flags | MNT.NOFOLLOW) === 0 ? 0 : errno()
+}
+
+/** umount2(2) on a thread of its own, for the process that serves the mount: it must go on serving meanwhile. */
+export function umountAsync(target: string, flags: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    cUmount2.async(target, flags | MNT.NOFOLLOW, (error: Error | null, result: number) => {
+      if (error) reject(error)
+      else if (result === 0) resolve(0)
+      else resolve(koffi.errno())
+    })
+  })
+}
+
+/** Ioctls of /dev/fuse, `include/uapi/linux/fuse.h`; the numbers are those of x86-64 and arm64. */
+export const FUSE_IOCTL = { backingOpen: 0x4010_e501, backingClose: 0x4004_e502 } as const
+
+/** ioctl(2) with a small argument. Returns what the call does; -1 sets `errno()`. */
+export function ioctl(fd: number, request: number, argument: Buffer): number {
+  return cIoctl(fd, request, argument)
+}
+
+const PROT_READ = 1
+const PROT_WRITE = 2
+const MAP_SHARED = 1
+const MADV_DONTNEED = 4
+
+export interface Mapping {
+  readonly bytes: ArrayBuffer
+  /** Gives the resident pages back; they are read again from the page cache when touched. */
+  release(): void
+  /** The mapping is gone: touching `bytes` afterwards is a fault. Idempotent. */
+  close(): void
+}
+
+/** Maps a whole file, shared; read-only unless asked. `length` in bytes, above 0. Throws FLIST_SYSTEM. */
+export function mapFile(path: string, length: number, writable = false): Mapping {
+  invariant(length > 0, 'a mapping is not empty')
+  const fd = openSync(path, writable ? 'r+' : 'r')
+  try {
+    const pointer: unknown = cMmap(null, length, PROT_READ | (writable ? PROT_WRITE : 0), MAP_SHARED, fd, 0)
+    if (koffi.address(pointer) === 0xffff_ffff_ffff_ffffn) throw failed('FLIST_SYSTEM', `map "${path}"`)
+    let open = true
+    return {
+      bytes: koffi.view(pointer, length),
+      release: () => void (open && cMadvise(pointer, length, MADV_DONTNEED)),
+      close: () => {
+        if (open) cMunmap(pointer, length)
+        open = false
+      },
+    }
+  } finally {
+    closeSync(fd)
+  }
+}
+
+const EFD_CLOEXEC = 0o2000000
+const EFD_NONBLOCK = 0o4000
+
+/** An eventfd(2): any thread wakes the one that polls it. */
+export function eventfd(): number {
+  const fd: number = cEventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
+  if (fd < 0) throw failed('FLIST_SYSTEM', 'make an eventfd')
+  return fd
+}
+
+export const POLLIN = 1
+export const POLLERR = 8
+export const POLLHUP = 16
+
+/** Descriptors to wait for, kept between calls: `struct pollfd[]`. */
+export class PollSet {
+  readonly #records: Buffer
+  readonly count: number
+
+  constructor(fds: readonly number[]) {
+    this.count = fds.length
+    this.#records = Buffer.alloc(8 * fds.length)
+    fds.forEach((fd, at) => {
+      this.#records.writeInt32LE(fd, 8 * at)
+      this.#records.writeInt16LE(POLLIN, 8 * at + 4)
+    })
+  }
+
+  /** poll(2): descriptors ready, 0 after `timeoutMs`, -1 on EINTR. */
+  wait(timeoutMs: number): number {
+    return cPoll(this.#records, this.count, timeoutMs)
+  }
+
+  /** The events that came for the descriptor at this place. */
+  events(at: number): number {
+    return this.#records.readInt16LE(8 * at + 6)
+  }
+}
+
+/** setsid(2): out of the terminal's reach. Fails harmlessly for a leader of its group. */
+export function setsid(): void {
+  cSetsid()
+}
+
+/** _exit(2): leaves at once, even with a thread blocked in a system call. */
+export function exitNow(code: number): never {
+  cExit(code)
+  throw new Error('_exit returned')
+}
