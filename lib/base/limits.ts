@@ -18,6 +18,12 @@ export const LIMITS = {
   treeDepthMax: 2048,
   /** Inodes (rows) in one archive. */
   entriesMax: 64_000_000,
+  /** Bytes of all names and link targets of one archive. */
+  namesBytesMax: 2 * GiB,
+  /** Bytes of all names and values of extended attributes of one archive. */
+  xattrsBytesMax: 1 * GiB,
+  /** Different pairs of owner and group in one archive. */
+  ownersMax: 1_000_000,
   /** Block references in one archive. */
   blocksMax: 64_000_000,
   /** Bytes of one file. */
@@ -40,6 +46,10 @@ export const LIMITS = {
   xattrListBytesMax: 64 * KiB,
   /** Bytes of a tag's value, or of router.yaml. */
   tagBytesMax: 1 * MiB,
+  /** Tags in one archive. */
+  tagsMax: 4096,
+  /** Bytes of one route's URL. */
+  routeUrlBytesMax: 64 * KiB,
   /** Routes in one archive. */
   routesMax: 4096,
   /** Bytes of one READ, `max_pages` 256. */
@@ -62,6 +72,8 @@ export const LIMITS = {
   segmentBytes: 256 * MiB,
   /** Files of this size and more get a segment of their own. */
   ownSegmentBytesMin: 64 * MiB,
+  /** Milliseconds one process waits while another compiles the same archive. */
+  compileWaitMs: 600_000,
   /** Bytes of the cache when nobody says otherwise: this, or a quarter of the disk. */
   cacheBytesDefault: 10 * GiB,
   /** Bytes of free disk that the cache leaves alone. */
