@@ -1,0 +1,6 @@
+export { openIndex } from './index-file.ts'
+export type { FlistIndex } from './index-file.ts'
+export { TreeBuilder } from './tree-builder.ts'
+export type { TreeBuilderOptions } from './tree-builder.ts'
+export type { Route, TreeSink } from './tree-sink.ts'
+export { FILE_TYPE } from './file-type.ts'
