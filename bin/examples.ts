@@ -1,0 +1,41 @@
+/** Examples of `--help`, per verb: the words after `flistfs`, and what they do. test/house.test.ts runs them through the parser. */
+export const EXAMPLES: Readonly<Record<string, readonly (readonly [string, string])[]>> = {
+  mount: [
+    ['mount debian.fl /mnt/debian', 'A local archive; returns once it is mounted'],
+    ['mount tf-official-apps/ubuntu-22.04.flist /mnt/ubuntu', 'By its name on the hub'],
+    ['mount https://hub.example.org/me/app.flist /mnt/app --digest sha256:9f86d081884c7d65...', 'By URL, pinned'],
+    ['mount debian.fl /mnt/debian --store dir:///srv/blocks', 'Blocks from a folder'],
+    [
+      'mount app.fl /mnt/app --store 00-7f=http://a.example.org --store 80-ff=http://b.example.org',
+      'Blocks split over two stores',
+    ],
+    ['mount debian.fl /mnt/debian --rw --upper /srv/changes', 'Writable; changes kept in a folder'],
+    ['mount debian.fl /mnt/debian --foreground', 'Stay; Ctrl-C unmounts'],
+  ],
+  umount: [
+    ['umount /mnt/debian', 'Unmount and wait until the server has ended'],
+    ['umount --lazy /mnt/debian', 'Leave the tree now; files that are open live on'],
+    ['umount --force /mnt/debian', 'Even when readers hang or the server is dead'],
+  ],
+  list: [
+    ['list', 'What is mounted'],
+    ['list --json', 'The same for programs'],
+  ],
+  stats: [
+    ['stats /mnt/debian', 'How much of the archive is here, hits, requests, stores'],
+    ['stats --json', 'All mounts, for programs'],
+  ],
+  demo: [['demo', 'Mount the sample archive and show what is fetched']],
+}
+
+/** The examples as the end of a help text. */
+export function examplesText(verb: string): string {
+  const examples = EXAMPLES[verb] ?? []
+  return ['', 'Examples:', ...examples.flatMap(([words, what]) => [`  # ${what}`, `  flistfs ${words}`])].join('\n')
+}
+
+/** One example a verb, for the program's own help. */
+export function programExamples(): string {
+  const lines = Object.values(EXAMPLES).map((examples) => examples[0]?.[0] ?? '')
+  return ['', 'Examples:', ...lines.map((words) => `  flistfs ${words}`)].join('\n')
+}

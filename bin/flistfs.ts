@@ -1,0 +1,15 @@
+import { FlistError } from '../lib/base/index.ts'
+import { run } from './program.ts'
+
+const stopping = new AbortController()
+let asked = 0
+for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  process.on(name, () => {
+    asked += 1
+    stopping.abort(new FlistError('FLIST_INTERRUPTED', `Cannot finish: stopped by ${name}`))
+    // Whoever asks a third time means it; a thread that waits in the kernel would hold back process.exit().
+    if (asked > 2) process.kill(process.pid, 'SIGKILL')
+  })
+}
+
+process.exit(await run(process.argv.slice(2), stopping.signal))

@@ -1,0 +1,86 @@
+import { Command, Option } from 'commander'
+import { FlistError, LOG_LEVELS, type LogLevel, parseDuration, parseSize } from '../lib/base/index.ts'
+import type { MountRequest } from '../lib/commands/mount.ts'
+
+/** The options of `mount` as commander hands them over. */
+interface Words {
+  readonly store?: string[]
+  readonly cache?: string
+  readonly cacheSize?: string
+  readonly timeout?: string
+  readonly verify: 'once' | 'always'
+  readonly passthrough?: true
+  readonly suid?: true
+  readonly dev?: true
+  readonly allowOther?: true
+  readonly log?: string
+  readonly logLevel: LogLevel
+  readonly digest?: string
+  readonly hub?: string
+  readonly rw?: true
+  readonly upper?: string
+  readonly foreground?: true
+}
+
+export function addMountOptions(command: Command): Command {
+  const collect = (value: string, list: string[] = []): string[] => [...list, value]
+  return command
+    .argument('<archive>', 'a path, a URL, or user/name.flist on a hub')
+    .argument('<directory>', 'an existing folder')
+    .option(
+      '-s, --store <[xx-xx=]url>',
+      'where blocks come from, instead of what the archive says (repeatable)',
+      collect,
+    )
+    .option('-c, --cache <dir>', 'folder of the cache, shared by all mounts')
+    .option('--cache-size <size>', 'most the cache may hold, such as 20G')
+    .option('--timeout <time>', 'until a read that no store serves fails: 30, 500ms, 2m')
+    .addOption(
+      new Option('--verify <when>', 'check cached bytes once a boot, or at each read')
+        .choices(['once', 'always'])
+        .default('once'),
+    )
+    .option('--passthrough', 'let the kernel read large cached files by itself')
+    .option('--suid', 'honour setuid and setgid bits')
+    .option('--dev', 'honour device nodes')
+    .option('--allow-other', 'let other users in; root always does')
+    .option('--log <file>', 'append messages to a file')
+    .addOption(new Option('--log-level <level>', 'how much').choices(Object.keys(LOG_LEVELS)).default('info'))
+    .option('--digest <sha256:hex>', 'refuse an archive that has another digest')
+    .option('--hub <url>', 'the hub that user/name.flist is on')
+    .option('--rw', 'writable by copy-on-write; changes are thrown away at umount')
+    .option('--upper <dir>', 'writable, with the changes kept in this folder')
+    .option('-f, --foreground', 'stay until interrupted')
+}
+
+/** Words to one record. Throws FLIST_USAGE. */
+export function mountRequest(archive: string, directory: string, words: Words): MountRequest {
+  const env = process.env
+  const cacheSize = words.cacheSize ?? (env['FLISTFS_CACHE_SIZE'] || undefined)
+  const timeout = words.timeout ?? (env['FLISTFS_TIMEOUT'] || undefined)
+  return {
+    archive,
+    directory,
+    stores: words.store ?? (env['FLISTFS_STORE'] ?? '').split(/\s+/).filter((url) => url !== ''),
+    storesFromWords: words.store !== undefined,
+    cacheDir: words.cache ?? (env['FLISTFS_CACHE'] || undefined),
+    cacheBytesMax: cacheSize === undefined ? undefined : parseSize(cacheSize),
+    timeoutMs: timeout === undefined ? undefined : parseDuration(timeout, 'a time to wait'),
+    verifyAlways: words.verify === 'always',
+    passthrough: words.passthrough ?? false,
+    suid: words.suid ?? false,
+    dev: words.dev ?? false,
+    allowOther: words.allowOther ?? false,
+    logFile: words.log,
+    logLevel: words.logLevel,
+    digest: words.digest === undefined ? undefined : parseDigest(words.digest),
+    hub: words.hub ?? (env['FLISTFS_HUB'] || undefined),
+    rw: words.rw || words.upper !== undefined ? { upper: words.upper } : undefined,
+  }
+}
+
+function parseDigest(text: string): string {
+  const hex = /^(?:sha256:)?([0-9a-f]{64})$/i.exec(text)?.[1]
+  if (hex !== undefined) return hex.toLowerCase()
+  throw new FlistError('FLIST_USAGE', `Cannot use "${text}" as a digest`, { hint: 'Write sha256: and 64 hex digits' })
+}

@@ -1,0 +1,61 @@
+import { writeSync } from 'node:fs'
+import { BugError, FlistError, systemCode } from '../lib/base/index.ts'
+
+/** Writes to stdout (1) or stderr (2) at once: no stream of Node's keeps the descriptor when a mount goes to the background. */
+export function write(fd: 1 | 2, text: string): void {
+  const bytes = Buffer.from(text)
+  for (let at = 0; at < bytes.length;) {
+    try {
+      at += writeSync(fd, bytes, at)
+    } catch (error) {
+      // A reader that is slow (a terminal or pipe set non-blocking) is waited for; one that left needs no more.
+      if (systemCode(error) !== 'EAGAIN') return
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5)
+    }
+  }
+}
+
+/** Results go to stdout: one JSON value, or text for people. Warnings and errors go to stderr. */
+export class Output {
+  json = false
+
+  result(value: unknown, text: string): void {
+    write(1, this.json ? `${JSON.stringify(value)}\n` : text)
+  }
+
+  warn(message: string): void {
+    write(2, this.json ? `${JSON.stringify({ warning: { message } })}\n` : `flistfs: Warning: ${message}\n`)
+  }
+
+  /** Says what went wrong and gives the exit code. This is the one place that decides it. */
+  fail(error: unknown): number {
+    const known = asKnown(error)
+    const { code, message, hint, exitCode: exit } = known
+    if (this.json) write(2, `${JSON.stringify({ error: { code, message, hint, exit } })}\n`)
+    else write(2, `flistfs: ${message}\n${hint === undefined ? '' : `  hint: ${hint}\n`}`)
+    if (error instanceof BugError && error.stack !== undefined) write(2, `${error.stack}\n`)
+    return exit
+  }
+}
+
+function asKnown(error: unknown): FlistError {
+  if (error instanceof FlistError) return error
+  if (error instanceof Error && error.name === 'AbortError') {
+    return new FlistError('FLIST_INTERRUPTED', 'Cannot finish: interrupted', { cause: error })
+  }
+  const message = error instanceof Error ? error.message : String(error)
+  return new FlistError('FLIST_SYSTEM', `Cannot go on: ${message}`, {
+    cause: error,
+    ...(error instanceof BugError ? { hint: 'This is a fault of flistfs: please report it with the lines below' } : {}),
+  })
+}
+
+/** Columns padded to the widest cell, two blanks between; the last one is not padded. */
+export function table(rows: readonly (readonly string[])[]): string {
+  const widths: number[] = []
+  for (const row of rows) row.forEach((cell, at) => (widths[at] = Math.max(widths[at] ?? 0, cell.length)))
+  const lines = rows.map((row) =>
+    row.map((cell, at) => (at === row.length - 1 ? cell : cell.padEnd(widths[at] ?? 0))).join('  '),
+  )
+  return lines.map((line) => `${line.trimEnd()}\n`).join('')
+}

@@ -1,0 +1,129 @@
+import { Command, CommanderError } from 'commander'
+import { existsSync, readFileSync } from 'node:fs'
+import { FlistError } from '../lib/base/index.ts'
+import { examplesText, programExamples } from './examples.ts'
+import { addMountOptions, mountRequest } from './mount-options.ts'
+import { Output, write } from './output.ts'
+
+/** What a verb gets besides its words. */
+export interface Context {
+  readonly output: Output
+  readonly signal: AbortSignal
+}
+
+/** Runs the words after the program's name and gives the exit code. Nothing is thrown. */
+export async function run(words: readonly string[], signal: AbortSignal): Promise<number> {
+  const output = new Output()
+  // Errors of the parser come before it has seen --json.
+  output.json = words.includes('--json')
+  let code = 0
+  const program = buildProgram({ output, signal }, (value) => (code = value))
+  try {
+    await program.parseAsync([...words], { from: 'user' })
+    return code
+  } catch (error) {
+    if (error instanceof CommanderError) return usageCode(error, output)
+    return output.fail(error)
+  }
+}
+
+/** Help and version are no errors; commander has written them. */
+function usageCode(error: CommanderError, output: Output): number {
+  if (error.exitCode === 0) return 0
+  const message = `Cannot understand the command line: ${error.message.replace(/^error: /, '').split('\n')[0]}`
+  return output.fail(new FlistError('FLIST_USAGE', message, { hint: 'See `flistfs --help`' }))
+}
+
+/** The whole command line. Each verb loads what it needs when it runs. */
+export function buildProgram(context: Context, done: (code: number) => void): Command {
+  const program = new Command('flistfs')
+  program
+    .description('Mount flists: archives of a directory tree whose content is fetched when it is read')
+    .version(version(), '-V, --version', 'print the version')
+    .exitOverride()
+    .configureOutput({ writeOut: (text) => write(1, text), writeErr: () => undefined })
+    .helpCommand(false)
+    .addHelpText('after', programExamples())
+    .action(() => {
+      throw new FlistError('FLIST_USAGE', 'Cannot do nothing: a verb is missing', { hint: 'See `flistfs --help`' })
+    })
+  addMount(program, context, done)
+  addUmount(program, context, done)
+  addLook(program, context, done)
+  addDemo(program, context, done)
+  return program
+}
+
+function verb(program: Command, name: string, description: string): Command {
+  return program
+    .command(name)
+    .description(description)
+    .option('--json', 'print one JSON value; errors are JSON on stderr')
+    .addHelpText('after', examplesText(name))
+}
+
+function addMount(program: Command, context: Context, done: (code: number) => void): void {
+  const command = verb(program, 'mount', 'mount an archive on a folder')
+  addMountOptions(command).action(async (archive: string, directory: string, words) => {
+    const { mountArchive } = await import('../lib/commands/mount.ts')
+    const { mountText } = await import('./texts.ts')
+    const report = {
+      warn: (message: string) => context.output.warn(message),
+      mounted: (result: Parameters<typeof mountText>[0]) => context.output.result(result, mountText(result)),
+      progress: context.output.json ? undefined : (text: string) => write(2, text),
+    }
+    done(await mountArchive(mountRequest(archive, directory, words), report, context.signal))
+  })
+}
+
+function addUmount(program: Command, context: Context, done: (code: number) => void): void {
+  verb(program, 'umount', 'unmount a folder and end its server')
+    .alias('unmount')
+    .argument('<directory>', 'where it is mounted')
+    .option('-l, --lazy', 'leave the tree at once, the server ends with its last user')
+    .option('-f, --force', 'end waiting readers with an error, then leave the tree')
+    .action(async (directory: string, words: { lazy?: true; force?: true }) => {
+      const { umount } = await import('../lib/commands/umount.ts')
+      const result = await umount(directory, { lazy: words.lazy ?? false, force: words.force ?? false }, context.signal)
+      context.output.result(
+        result,
+        result.ended ? '' : `${directory} is unmounted; files that are open are still served\n`,
+      )
+      done(0)
+    })
+}
+
+function addLook(program: Command, context: Context, done: (code: number) => void): void {
+  verb(program, 'list', 'show what is mounted').action(async () => {
+    const { list } = await import('../lib/commands/list.ts')
+    const { listText } = await import('./texts.ts')
+    const listings = list()
+    context.output.result(listings, listText(listings))
+    done(0)
+  })
+  verb(program, 'stats', 'show what mounts have done')
+    .argument('[directory]', 'one mount; all of them where it is left out')
+    .action(async (directory: string | undefined) => {
+      const { stats } = await import('../lib/commands/stats.ts')
+      const { statsText } = await import('./texts.ts')
+      const answers = await stats(directory, context.signal)
+      context.output.result(directory === undefined ? answers : answers[0], statsText(answers))
+      done(answers.some((answer) => 'error' in answer) ? 3 : 0)
+    })
+}
+
+function addDemo(program: Command, context: Context, done: (code: number) => void): void {
+  verb(program, 'demo', 'mount the sample archive and show what is fetched').action(async () => {
+    const { demo } = await import('../lib/commands/demo.ts')
+    const self = [process.execPath, process.argv[1] ?? '']
+    done(await demo(self, (text, value) => context.output.result(value, text), context.signal))
+  })
+}
+
+/** From package.json, beside `bin` in the source and one folder up in `dist`. */
+function version(): string {
+  const candidates = ['../package.json', '../../package.json'].map((path) => new URL(path, import.meta.url))
+  const url = candidates.find((candidate) => existsSync(candidate))
+  const fields = url === undefined ? {} : (JSON.parse(readFileSync(url, 'utf8')) as { version?: string })
+  return fields.version ?? 'unknown'
+}

@@ -1,0 +1,92 @@
+import { displayDuration, displaySize } from '../lib/base/index.ts'
+import type { MountResult } from '../lib/commands/mount.ts'
+import type { ListedMount } from '../lib/commands/list.ts'
+import type { MountStats } from '../lib/commands/stats.ts'
+import { table } from './output.ts'
+
+/** Nothing: like mount(8), a mount that worked says so by its exit code. In the foreground a line tells when to begin. */
+export function mountText(result: MountResult): string {
+  return result.foreground ? `${result.archive} is mounted on ${result.directory}; Ctrl-C unmounts\n` : ''
+}
+
+export function listText(listings: readonly ListedMount[]): string {
+  if (listings.length === 0) return 'Nothing is mounted\n'
+  const rows = listings.map((listing) => [
+    listing.directory,
+    listing.archive,
+    String(listing.pid),
+    `${listing.state}${listing.rw ? ', rw' : ''}`,
+    listing.startedAt.slice(0, 19).replace('T', ' '),
+    listing.cacheDir,
+  ])
+  return table([['DIRECTORY', 'ARCHIVE', 'PID', 'STATE', 'SINCE (UTC)', 'CACHE'], ...rows])
+}
+
+export function statsText(answers: readonly MountStats[]): string {
+  if (answers.length === 0) return 'Nothing is mounted\n'
+  return answers.map((answer) => ('error' in answer ? failedText(answer) : oneText(answer))).join('\n')
+}
+
+function failedText(answer: Extract<MountStats, { error: unknown }>): string {
+  return `${answer.directory}\n  ${answer.error.message}\n`
+}
+
+type Fields = Readonly<Record<string, unknown>>
+
+/** The server may be of a later version: what is unknown is printed by its name, what is absent is left out. */
+function oneText(answer: Exclude<MountStats, { error: unknown }>): string {
+  const { blocks, cache, requests, stores, memory } = answer
+  const rows: string[][] = [
+    ['archive', answer.archive],
+    ['digest', `sha256:${answer.digest}`],
+    ['mounted for', displayDuration(answer.uptimeSeconds)],
+    ['entries', String(answer.entries)],
+    ['content', displaySize(answer.contentBytes)],
+    ['here', `${blocks.cached} of ${blocks.total} blocks${percent(blocks.cached, blocks.total)}`],
+    ['cache', pairs(cache)],
+    ['memory', pairs(memory)],
+  ]
+  let text = `${answer.directory}\n${indent(table(rows))}`
+  const opcodes = Object.entries(requests)
+  if (opcodes.length > 0) {
+    const lines = opcodes.map(([name, counts]) => [
+      name,
+      ...['count', 'p50Us', 'p99Us'].map((key) => cell(counts[key])),
+    ])
+    text += indent(table([['REQUEST', 'COUNT', 'P50 us', 'P99 us'], ...lines]))
+  }
+  if (stores.length > 0) {
+    const lines = stores.map((store) => [
+      String(store['name']),
+      cell(store['requests']),
+      displaySize(Number(store['bytes'] ?? 0)),
+      cell(store['failures']),
+    ])
+    text += indent(table([['STORE', 'REQUESTS', 'FETCHED', 'FAILURES'], ...lines]))
+  }
+  return text
+}
+
+function percent(part: number, whole: number): string {
+  return whole === 0 ? '' : ` (${Math.floor((100 * part) / whole)} %)`
+}
+
+function pairs(fields: Fields): string {
+  return Object.entries(fields)
+    .map(([key, value]) =>
+      key.endsWith('Bytes') ? `${key.slice(0, -5)} ${displaySize(Number(value))}` : `${key} ${cell(value)}`,
+    )
+    .join(', ')
+}
+
+function cell(value: unknown): string {
+  return typeof value === 'number' || typeof value === 'string'
+    ? String(value)
+    : value === undefined
+      ? '-'
+      : JSON.stringify(value)
+}
+
+function indent(text: string): string {
+  return text.replace(/^(?=.)/gm, '  ')
+}

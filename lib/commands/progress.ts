@@ -1,0 +1,36 @@
+import { displaySize } from '../base/index.ts'
+
+/** Milliseconds until a first line: what is quick needs none. */
+const FIRST_MS = 500
+const EVERY_MS = 200
+
+export interface Progress {
+  readonly onProgress: ((bytes: number, total: number | undefined) => void) | undefined
+  /** Clears the line. */
+  end(): void
+}
+
+/** One line on a terminal that says how far a download is; nothing in a pipe. */
+export function archiveProgress(
+  write: ((text: string) => void) | undefined,
+  name: string,
+  isTerminal: boolean,
+): Progress {
+  if (write === undefined || !isTerminal) return { onProgress: undefined, end: () => undefined }
+  const begun = performance.now()
+  let last = begun + FIRST_MS - EVERY_MS
+  let shown = false
+  return {
+    onProgress: (bytes, total) => {
+      const now = performance.now()
+      if (now - last < EVERY_MS) return
+      last = now
+      shown = true
+      const part = total === undefined ? '' : ` of ${displaySize(total)} (${Math.floor((100 * bytes) / total)} %)`
+      write(`\r\u001b[KFetching ${name}: ${displaySize(bytes)}${part}`)
+    },
+    end: () => {
+      if (shown) write('\r\u001b[K')
+    },
+  }
+}

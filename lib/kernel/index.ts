@@ -1,0 +1,18 @@
+export { askControl, serveControl } from './control.ts'
+export type { ControlHandler, ControlRequest, ControlServer } from './control.ts'
+export { mountNamed, MOUNT_TYPE, overlayLowers, readMounts, topMount } from './mount-info.ts'
+export type { MountEntry } from './mount-info.ts'
+export { isAlive, processStart, signalProcess, waitForEnd } from './processes.ts'
+export type { ProcessName } from './processes.ts'
+export {
+  controlSocketPath,
+  listMounts,
+  prepareRuntimeDir,
+  registerMount,
+  runtimeDir,
+  unregisterMount,
+} from './registry.ts'
+export type { MountListing, MountRecord, MountState } from './registry.ts'
+export type { ServeOptions } from './serve-options.ts'
+export { unmount } from './unmount.ts'
+export type { UnmountOptions, UnmountResult } from './unmount.ts'

@@ -1,0 +1,107 @@
+import { readFileSync, realpathSync } from 'node:fs'
+import { basename, dirname, join, resolve } from 'node:path'
+
+/** One line of /proc/self/mountinfo (proc_pid_mountinfo(5)). Paths are as the kernel says them, unescaped. */
+export interface MountEntry {
+  readonly id: number
+  readonly parent: number
+  /** Device number `major:minor`; for FUSE the major is 0 and the minor names the connection under fusectl. */
+  readonly major: number
+  readonly minor: number
+  readonly root: string
+  readonly directory: string
+  readonly options: string
+  readonly type: string
+  readonly source: string
+  readonly superOptions: string
+}
+
+/** The type our mounts have. */
+export const MOUNT_TYPE = 'fuse.flistfs'
+
+/** All mounts this process can see, in the order they were made. */
+export function readMounts(path = '/proc/self/mountinfo'): MountEntry[] {
+  return parseMounts(readFileSync(path, 'utf8'))
+}
+
+/** Lines that are not understood are left out. */
+export function parseMounts(text: string): MountEntry[] {
+  const entries: MountEntry[] = []
+  for (const line of text.split('\n')) {
+    const words = line.split(' ')
+    // Optional fields end with a lone "-".
+    const dash = words.indexOf('-', 6)
+    const [id, parent, device, root, directory, options] = words
+    const [type, source, superOptions] = dash < 0 ? [] : words.slice(dash + 1)
+    if (directory === undefined || root === undefined || options === undefined || type === undefined) continue
+    const [major, minor] = (device ?? '').split(':')
+    entries.push({
+      id: Number(id),
+      parent: Number(parent),
+      major: Number(major),
+      minor: Number(minor),
+      root: unescapeOctal(root),
+      directory: unescapeOctal(directory),
+      options,
+      type,
+      source: unescapeOctal(source ?? ''),
+      superOptions: superOptions ?? '',
+    })
+  }
+  return entries
+}
+
+/** Space, tab, newline and backslash stand as `\040` and so on. */
+export function unescapeOctal(text: string): string {
+  return text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))
+}
+
+/** The mount that is seen at `directory`: the last one made there. */
+export function topMount(mounts: readonly MountEntry[], directory: string): MountEntry | undefined {
+  return mounts.findLast((entry) => entry.directory === directory)
+}
+
+/**
+ * The mount at a directory as a user names it. The directory itself is touched only where nothing is mounted at what it says: a mount
+ * whose server is dead or hangs fails or hangs whoever looks at it.
+ */
+export function mountNamed(mounts: readonly MountEntry[], name: string): MountEntry | undefined {
+  const path = resolve(name)
+  const parent = tryRealpath(dirname(path))
+  const named =
+    topMount(mounts, path) ?? (parent === undefined ? undefined : topMount(mounts, join(parent, basename(path))))
+  if (named) return named
+  const whole = tryRealpath(path)
+  return whole === undefined ? undefined : topMount(mounts, whole)
+}
+
+function tryRealpath(path: string): string | undefined {
+  try {
+    return realpathSync(path)
+  } catch {
+    return undefined
+  }
+}
+
+/**
+ * The lower folders of an overlay, topmost first. The kernel escapes twice: overlayfs puts a backslash before `:` and `\`, and
+ * mountinfo writes octal.
+ */
+export function overlayLowers(entry: MountEntry): string[] {
+  if (entry.type !== 'overlay') return []
+  const lowers: string[] = []
+  // A comma inside a value is written `\,` by overlayfs, and the backslash as \134.
+  const options = unescapeOctal(entry.superOptions).split(/(?<!\\),/)
+  for (const option of options) {
+    const at = option.indexOf('=')
+    const name = option.slice(0, at)
+    const value = option.slice(at + 1)
+    if (name === 'lowerdir+') lowers.push(unescapeBackslash(value))
+    if (name === 'lowerdir') lowers.push(...value.split(/(?<!\\):/).map(unescapeBackslash))
+  }
+  return lowers
+}
+
+function unescapeBackslash(text: string): string {
+  return text.replace(/\\(.)/g, '$1')
+}

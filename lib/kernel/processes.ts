@@ -1,0 +1,45 @@
+import { readFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+
+/** When a process began, in clock ticks since boot: with the pid it names one process for ever. Undefined: no such process. */
+export function processStart(pid: number): number | undefined {
+  let stat: string
+  try {
+    stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
+  } catch {
+    return undefined
+  }
+  // The name in parentheses may hold spaces and parentheses; what follows the last one is plain.
+  const words = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  // A zombie has ended; nobody may have asked for its exit code yet.
+  return words[0] === 'Z' ? undefined : Number(words[19])
+}
+
+export interface ProcessName {
+  readonly pid: number
+  readonly pidStart: number
+}
+
+export function isAlive(process: ProcessName): boolean {
+  return processStart(process.pid) === process.pidStart
+}
+
+/** Sends a signal to this very process, never to another that got its number. */
+export function signalProcess(target: ProcessName, name: NodeJS.Signals): boolean {
+  if (!isAlive(target)) return false
+  try {
+    return process.kill(target.pid, name)
+  } catch {
+    return false
+  }
+}
+
+/** Resolves true once the process has ended, false at the deadline. */
+export async function waitForEnd(target: ProcessName, timeoutMs: number, signal: AbortSignal): Promise<boolean> {
+  const deadline = performance.now() + timeoutMs
+  for (let pauseMs = 2; isAlive(target); pauseMs = Math.min(50, pauseMs * 2)) {
+    if (performance.now() > deadline) return false
+    await sleep(pauseMs, undefined, { signal })
+  }
+  return true
+}

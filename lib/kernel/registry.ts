@@ -1,0 +1,172 @@
+import {
+  closeSync,
+  fsyncSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { FlistError, systemCode } from '../base/index.ts'
+import { MOUNT_TYPE, type MountEntry, readMounts } from './mount-info.ts'
+import { isAlive } from './processes.ts'
+
+/** What a server writes down about a mount, for `list`, `stats` and `umount`: one file `<runtimeDir>/<id>.json` a mount. */
+export interface MountRecord {
+  /** Letters, digits, `-`, `_` and `.`; names the record and the control socket. */
+  readonly id: string
+  /** Where the user sees it, as the kernel says it (absolute, no links). */
+  readonly directory: string
+  /** As the user typed it, without secrets. */
+  readonly archive: string
+  /** SHA-256 of the archive, hex. */
+  readonly digest: string
+  readonly pid: number
+  /** `processStart(pid)`. */
+  readonly pidStart: number
+  /** ISO 8601. */
+  readonly startedAt: string
+  readonly cacheDir: string
+  /** A writable mount: the overlay is at `directory`, our own mount at `lower`; `upper` undefined: thrown away. */
+  readonly rw?: { readonly upper: string | undefined; readonly lower: string } | undefined
+  /** Minor number of the mount's device: the name of the connection under /sys/fs/fuse/connections. */
+  readonly connection: number
+}
+
+/** - `mounted`: served. - `dead`: mounted, but its server is gone. - `leaving`: unmounted, its server not yet ended. */
+export type MountState = 'mounted' | 'dead' | 'leaving'
+
+export interface MountListing extends MountRecord {
+  readonly state: MountState
+}
+
+const ID = /^[\w.-]{1,64}$/
+
+/** Where records and control sockets lie: $FLISTFS_RUNTIME, or /run/flistfs for root, or a folder of the user's own. */
+export function runtimeDir(): string {
+  const named = process.env['FLISTFS_RUNTIME']
+  if (named) return named
+  const uid = process.getuid?.() ?? 0
+  if (uid === 0) return '/run/flistfs'
+  const xdg = process.env['XDG_RUNTIME_DIR']
+  return xdg ? join(xdg, 'flistfs') : join(tmpdir(), `flistfs-${uid}`)
+}
+
+/** Makes the folder, for us alone. Throws FLIST_NOT_PERMITTED when someone else made it: under /tmp anyone could. */
+export function prepareRuntimeDir(): string {
+  const dir = runtimeDir()
+  mkdirSync(dir, { recursive: true, mode: 0o700 })
+  const stat = lstatSync(dir)
+  if (!stat.isDirectory() || stat.uid !== process.getuid?.() || (stat.mode & 0o022) !== 0) {
+    throw new FlistError('FLIST_NOT_PERMITTED', `Cannot use "${dir}" for records of mounts: others may write there`, {
+      hint: 'Name a folder of your own in FLISTFS_RUNTIME',
+    })
+  }
+  return dir
+}
+
+/** The server's control socket. Throws RangeError for an id that is none, or a path longer than a socket's may be. */
+export function controlSocketPath(id: string): string {
+  const path = join(runtimeDir(), `${checkId(id)}.sock`)
+  if (Buffer.byteLength(path) > 107) throw new RangeError(`"${path}" is longer than the 107 bytes of a socket's path`)
+  return path
+}
+
+/** Writes the record. Call once mounted, before anyone is told. */
+export function registerMount(record: MountRecord): void {
+  const dir = prepareRuntimeDir()
+  const path = join(dir, `${checkId(record.id)}.json`)
+  const temp = `${path}.${process.pid}.tmp`
+  try {
+    const fd = openSync(temp, 'wx', 0o600)
+    try {
+      writeSync(fd, `${JSON.stringify(record)}\n`)
+      fsyncSync(fd)
+    } finally {
+      closeSync(fd)
+    }
+    renameSync(temp, path)
+  } finally {
+    rmSync(temp, { force: true })
+  }
+}
+
+/** Takes the record and the control socket away. Idempotent. */
+export function unregisterMount(id: string): void {
+  const stem = join(runtimeDir(), checkId(id))
+  rmSync(`${stem}.json`, { force: true })
+  rmSync(`${stem}.sock`, { force: true })
+}
+
+/** All our mounts, oldest first. Records whose server is gone and whose mount is gone are removed. */
+export function listMounts(mounts: readonly MountEntry[] = readMounts()): MountListing[] {
+  const listings: MountListing[] = []
+  for (const record of readRecords()) {
+    const state = stateOf(record, mounts)
+    if (state === undefined) unregisterMount(record.id)
+    else listings.push({ ...record, state })
+  }
+  return listings.toSorted((a, b) => (a.startedAt < b.startedAt ? -1 : 1))
+}
+
+/** Where our own file system of a record is mounted: below the overlay of a writable one. */
+export function servedDirectory(record: MountRecord): string {
+  return record.rw?.lower ?? record.directory
+}
+
+function stateOf(record: MountRecord, mounts: readonly MountEntry[]): MountState | undefined {
+  const alive = isAlive(record)
+  const mounted = mounts.some(
+    (entry) =>
+      entry.type === MOUNT_TYPE && entry.minor === record.connection && entry.directory === servedDirectory(record),
+  )
+  if (mounted) return alive ? 'mounted' : 'dead'
+  return alive ? 'leaving' : undefined
+}
+
+function readRecords(): MountRecord[] {
+  const dir = runtimeDir()
+  let names: string[]
+  try {
+    names = readdirSync(dir)
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return []
+    throw new FlistError('FLIST_SYSTEM', `Cannot read the records of mounts in "${dir}"`, { cause: error })
+  }
+  const records: MountRecord[] = []
+  for (const name of names) {
+    if (!name.endsWith('.json')) continue
+    const record = readRecord(join(dir, name), name.slice(0, -'.json'.length))
+    if (record) records.push(record)
+  }
+  return records
+}
+
+function readRecord(path: string, id: string): MountRecord | undefined {
+  try {
+    const value: unknown = JSON.parse(readFileSync(path, 'utf8'))
+    return isRecord(value) && value.id === id && ID.test(id) ? value : undefined
+  } catch {
+    // Being written by another version, or being removed at this moment.
+    return undefined
+  }
+}
+
+function isRecord(value: unknown): value is MountRecord {
+  if (typeof value !== 'object' || value === null) return false
+  const texts: unknown[] = ['id', 'directory', 'archive', 'digest', 'startedAt', 'cacheDir'].map((key) =>
+    Reflect.get(value, key),
+  )
+  const numbers: unknown[] = ['pid', 'pidStart', 'connection'].map((key) => Reflect.get(value, key))
+  return texts.every((text) => typeof text === 'string') && numbers.every((number) => Number.isSafeInteger(number))
+}
+
+function checkId(id: string): string {
+  if (!ID.test(id) || id.startsWith('.')) throw new RangeError(`"${id}" is not the id of a mount`)
+  return id
+}

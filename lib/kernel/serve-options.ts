@@ -1,0 +1,38 @@
+import type { LogLevel } from '../base/index.ts'
+
+/** What `serveMount` serves, and how. Paths are absolute. */
+export interface ServeOptions {
+  /** A local file; an archive by URL or hub name has been fetched. */
+  readonly archivePath: string
+  /** As the user typed it, without secrets. */
+  readonly archiveName: string
+  /** The compiled index, present. */
+  readonly indexPath: string
+  /** SHA-256 of the archive, hex. */
+  readonly digest: string
+  /** Where to mount. */
+  readonly directory: string
+  /** As typed, `[xx-xx=]URL`; empty: the archive's own routes. */
+  readonly stores: readonly string[]
+  /** What a relative `dir:` URL is relative to: the archive's folder for its own routes, the current folder for typed ones. */
+  readonly baseDir: string
+  readonly cacheDir: string
+  /** Undefined: `LIMITS.cacheBytesDefault`, or a quarter of the disk. */
+  readonly cacheBytesMax: number | undefined
+  /** Milliseconds until a read that no store serves fails. */
+  readonly timeoutMs: number
+  readonly verifyAlways: boolean
+  readonly passthrough: boolean
+  readonly suid: boolean
+  readonly dev: boolean
+  readonly allowOther: boolean
+  readonly logFile: string | undefined
+  readonly logLevel: LogLevel
+  /** Writable by copy-on-write; changes go to `upper`, or are thrown away at the end. */
+  readonly rw: { readonly upper: string | undefined } | undefined
+  readonly foreground: boolean
+  /** Called once, when the first request can be answered and the record is written. What it throws ends the mount. */
+  readonly onReady: () => void
+  /** Aborted: unmount and end. */
+  readonly signal: AbortSignal
+}

@@ -1,0 +1,150 @@
+import { execFileSync } from 'node:child_process'
+import { readdirSync, writeFileSync } from 'node:fs'
+import { describeError, ERRNO, errnoName, FlistError } from '../base/index.ts'
+import { MNT, mount, umount } from '../system/index.ts'
+import { MOUNT_TYPE, type MountEntry, overlayLowers, mountNamed, readMounts, topMount } from './mount-info.ts'
+import { isAlive, type ProcessName, signalProcess, waitForEnd } from './processes.ts'
+import { listMounts, type MountListing, servedDirectory, unregisterMount } from './registry.ts'
+
+export interface UnmountOptions {
+  /** Leave the tree at once; the server ends with its last user. */
+  readonly lazy: boolean
+  /** Abort the connection, so that waiting readers get an error, then leave the tree at once. */
+  readonly force: boolean
+}
+
+export interface UnmountResult {
+  readonly directory: string
+  /** False: the server still serves files that are open (`--lazy`). */
+  readonly ended: boolean
+}
+
+/** Milliseconds a server may take to leave: it ends fetches, closes its cache and goes. */
+const LEAVE_MS = 10_000
+const FUSECTL = '/sys/fs/fuse/connections'
+
+/** What stands at a directory: our own mount, and the overlay on it when it is writable. */
+interface Found {
+  readonly directory: string
+  readonly overlay: MountEntry | undefined
+  readonly served: MountEntry
+  readonly record: MountListing | undefined
+}
+
+/**
+ * Takes a mount away, the overlay of a writable one too, and waits until its server has ended. Works on a mount whose server is
+ * dead or hangs: it never touches the directory itself. Throws FLIST_NOT_MOUNTED, FLIST_MOUNT_FAILED (busy), FLIST_NOT_PERMITTED.
+ */
+export async function unmount(name: string, options: UnmountOptions, signal: AbortSignal): Promise<UnmountResult> {
+  const found = findMount(name)
+  if (options.force) abortConnection(found.served.minor)
+  const flags = options.lazy || options.force ? MNT.DETACH : 0
+  if (found.overlay) takeAway(found.overlay, flags)
+  // The server of a writable mount may have seen the overlay go and have left by itself.
+  if (isStillThere(found.served)) takeAway(found.served, flags)
+  const ended = await waitForServer(found, options, signal)
+  return { directory: found.directory, ended }
+}
+
+function findMount(name: string): Found {
+  const mounts = readMounts()
+  const top = mountNamed(mounts, name)
+  if (top === undefined) throw notOurs(name, 'nothing is mounted there')
+  const found = explain(top, mounts, listMounts(mounts))
+  if (found === undefined) throw notOurs(name, `the ${top.type} mounted there is not ours`)
+  return found
+}
+
+function notOurs(name: string, why: string): FlistError {
+  return new FlistError('FLIST_NOT_MOUNTED', `Cannot unmount "${name}": ${why}`, {
+    hint: 'See `flistfs list` for what is mounted',
+  })
+}
+
+function explain(top: MountEntry, mounts: readonly MountEntry[], listings: readonly MountListing[]): Found | undefined {
+  const served = top.type === MOUNT_TYPE ? top : lowerOf(top, mounts)
+  if (served === undefined) return undefined
+  const record = listings.find(
+    (listing) => listing.connection === served.minor && servedDirectory(listing) === served.directory,
+  )
+  const overlay = served === top ? undefined : top
+  // Someone else's overlay over our mount is theirs to take away, unless our record says it is ours.
+  if (overlay && record?.rw === undefined) return undefined
+  return { directory: top.directory, overlay, served, record }
+}
+
+function lowerOf(overlay: MountEntry, mounts: readonly MountEntry[]): MountEntry | undefined {
+  for (const lower of overlayLowers(overlay)) {
+    const entry = topMount(mounts, lower)
+    if (entry?.type === MOUNT_TYPE) return entry
+  }
+  return undefined
+}
+
+function isStillThere(entry: MountEntry): boolean {
+  return readMounts().some((now) => now.id === entry.id && now.directory === entry.directory)
+}
+
+function takeAway(entry: MountEntry, flags: number): void {
+  const errno = umount(entry.directory, flags)
+  if (errno === 0 || !isStillThere(entry)) return
+  if (errno === ERRNO.EPERM && takeAwayAsUser(entry, flags)) return
+  if (errno === ERRNO.EBUSY) {
+    throw new FlistError('FLIST_MOUNT_FAILED', `Cannot unmount "${entry.directory}": it is in use`, {
+      hint: 'End what uses it (`fuser -vm DIR` shows it), or leave the tree at once with --lazy',
+    })
+  }
+  const code = errno === ERRNO.EPERM ? 'FLIST_NOT_PERMITTED' : 'FLIST_MOUNT_FAILED'
+  throw new FlistError(code, `Cannot unmount "${entry.directory}": ${errnoName(errno)}`, {
+    ...(code === 'FLIST_NOT_PERMITTED' ? { hint: 'Run this as the user who mounted it, or as root' } : {}),
+  })
+}
+
+/** A user's own mount is taken away by the setuid helper of fuse3. */
+function takeAwayAsUser(entry: MountEntry, flags: number): boolean {
+  const lazy = flags === MNT.DETACH ? ['-z'] : []
+  try {
+    execFileSync('fusermount3', ['-u', ...lazy, '--', entry.directory], { stdio: 'ignore', timeout: LEAVE_MS })
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** Every waiting request fails at once, and every later one. */
+function abortConnection(connection: number): void {
+  const path = `${FUSECTL}/${connection}/abort`
+  try {
+    if (readdirSync(FUSECTL).length === 0) mount('none', FUSECTL, 'fusectl', 0, '')
+    writeFileSync(path, '1')
+  } catch (error) {
+    // Detaching still frees the tree; the server is ended below by its pid.
+    process.emitWarning(`Cannot abort connection ${connection}: ${describeError(error)}`)
+  }
+}
+
+async function waitForServer(found: Found, options: UnmountOptions, signal: AbortSignal): Promise<boolean> {
+  const { record } = found
+  if (record === undefined) return true
+  const server: ProcessName = { pid: record.pid, pidStart: record.pidStart }
+  const shared = listMounts().some((other) => other.id !== record.id && other.pid === record.pid)
+  if (shared) return true
+  if (options.lazy && !options.force) return !isAlive(server)
+  if (await waitForEnd(server, LEAVE_MS, signal)) return forget(record)
+  if (options.force) {
+    signalProcess(server, 'SIGKILL')
+    if (await waitForEnd(server, LEAVE_MS, signal)) return forget(record)
+  }
+  throw new FlistError(
+    'FLIST_TIMEOUT',
+    `Cannot see the server of "${found.directory}" end: process ${record.pid} is still there`,
+    {
+      hint: `It is unmounted; end the process with \`kill ${record.pid}\``,
+    },
+  )
+}
+
+function forget(record: MountListing): true {
+  unregisterMount(record.id)
+  return true
+}

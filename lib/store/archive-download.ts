@@ -1,0 +1,192 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Dispatcher } from 'undici'
+import { FlistError, LIMITS } from '../base/index.ts'
+import { asFetchError, getUrl, openAgent, redactUrl, statusError } from './archive-http.ts'
+import { ArchiveShelf, type UrlRecord } from './archive-shelf.ts'
+
+export interface DownloadOptions {
+  readonly cacheDir: string
+  /** SHA-256 in hex that the archive must have; a copy kept earlier then needs no network. */
+  readonly digest?: string | undefined
+  readonly onProgress?: ((bytes: number, total: number | undefined) => void) | undefined
+  readonly onWarning?: ((message: string) => void) | undefined
+}
+
+/** Failures that may pass: they are tried again, and a kept copy stands in. */
+const PASSING = new Set(['FLIST_STORE_UNREACHABLE', 'FLIST_TIMEOUT'])
+
+/**
+ * The archive at a URL as a file of the cache folder, fetched only when it changed. Throws FLIST_NOT_FOUND, FLIST_STORE_*,
+ * FLIST_TIMEOUT, FLIST_DIGEST_MISMATCH, FLIST_LIMIT, FLIST_CACHE_UNUSABLE, FLIST_INTERRUPTED.
+ */
+export async function downloadArchive(url: URL, options: DownloadOptions, signal: AbortSignal): Promise<string> {
+  const shelf = new ArchiveShelf(options.cacheDir)
+  const pinned = options.digest === undefined ? undefined : shelf.find(options.digest)
+  if (pinned !== undefined) return pinned
+  const kept = shelf.remember(url)
+  const agent = await openAgent()
+  try {
+    return await fetchWithRetries(agent, url, shelf, kept, options, signal)
+  } catch (error) {
+    const failure = asFetchError(error, url, signal)
+    const copy = kept && shelf.find(kept.sha256, kept.bytes)
+    if (!copy || !PASSING.has(failure.code)) throw failure
+    options.onWarning?.(`${failure.message}; using the copy of ${kept.time}`)
+    checkPin(kept.sha256, url, options)
+    return copy
+  } finally {
+    await agent.destroy()
+  }
+}
+
+async function fetchWithRetries(
+  agent: Dispatcher,
+  url: URL,
+  shelf: ArchiveShelf,
+  kept: UrlRecord | undefined,
+  options: DownloadOptions,
+  signal: AbortSignal,
+): Promise<string> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await fetchOnce(agent, url, shelf, kept, options, signal)
+    } catch (error) {
+      const failure = asFetchError(error, url, signal)
+      // With a copy at hand, waiting serves nobody.
+      if (kept || !PASSING.has(failure.code) || attempt >= LIMITS.triesPerStore) throw failure
+      await sleep(200 * 2 ** attempt * (0.5 + Math.random()), undefined, { signal })
+    }
+  }
+}
+
+async function fetchOnce(
+  agent: Dispatcher,
+  url: URL,
+  shelf: ArchiveShelf,
+  kept: UrlRecord | undefined,
+  options: DownloadOptions,
+  signal: AbortSignal,
+): Promise<string> {
+  const response = await getUrl(agent, url, conditions(kept), signal)
+  const copy = kept && shelf.find(kept.sha256, kept.bytes)
+  if (response.statusCode === 304 && kept && copy) {
+    await response.body.dump()
+    checkPin(kept.sha256, url, options)
+    return copy
+  }
+  const failure = statusError(url, response.statusCode)
+  if (failure) {
+    await response.body.dump()
+    throw failure
+  }
+  await using draft = await shelf.begin()
+  const total = contentLength(response.headers)
+  try {
+    await receive(response, total, draft, url, options)
+  } finally {
+    response.body.destroy()
+  }
+  const { sha256, md5 } = draft.digests()
+  checkPin(sha256, url, options)
+  const wanted = await hubMd5(agent, url, options, signal)
+  if (wanted !== undefined && wanted !== md5) throw mismatch(url, `MD5 ${md5}, the server's ".md5" says ${wanted}`)
+  const path = await draft.publish(sha256)
+  await shelf.note(url, {
+    url: redactUrl(url),
+    etag: oneHeader(response.headers['etag']),
+    lastModified: oneHeader(response.headers['last-modified']),
+    sha256,
+    md5,
+    bytes: draft.bytes,
+    time: new Date().toISOString(),
+  })
+  return path
+}
+
+type Draft = Awaited<ReturnType<ArchiveShelf['begin']>>
+
+async function receive(
+  response: Dispatcher.ResponseData,
+  total: number | undefined,
+  draft: Draft,
+  url: URL,
+  options: DownloadOptions,
+): Promise<void> {
+  if ((total ?? 0) > LIMITS.archiveBytesMax) throw tooLarge(url)
+  for await (const chunk of response.body) {
+    await draft.write(chunk as Buffer)
+    if (draft.bytes > LIMITS.archiveBytesMax) throw tooLarge(url)
+    options.onProgress?.(draft.bytes, total)
+  }
+  if (draft.bytes === 0) throw new FlistError('FLIST_NOT_FOUND', `Cannot use "${redactUrl(url)}": it is empty`)
+  if (total !== undefined && total !== draft.bytes) {
+    throw new FlistError(
+      'FLIST_STORE_UNREACHABLE',
+      `Cannot fetch "${redactUrl(url)}": ${draft.bytes} of ${total} bytes came`,
+    )
+  }
+}
+
+function conditions(kept: UrlRecord | undefined): Record<string, string> {
+  if (kept?.etag !== undefined) return { 'if-none-match': kept.etag }
+  return kept?.lastModified === undefined ? {} : { 'if-modified-since': kept.lastModified }
+}
+
+/** The sum a hub keeps beside each archive (hub-api.md 3). Absent below tags, and on servers that are no hub. */
+async function hubMd5(
+  agent: Dispatcher,
+  url: URL,
+  options: DownloadOptions,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const beside = new URL(url)
+  beside.pathname += '.md5'
+  try {
+    const response = await getUrl(
+      agent,
+      beside,
+      {},
+      AbortSignal.any([signal, AbortSignal.timeout(LIMITS.tryTimeoutMs)]),
+    )
+    const text = response.statusCode === 200 ? await shortText(response) : (await response.body.dump(), '')
+    // A server that answers every address with a page gives no sum.
+    return /^([0-9a-f]{32})\s/i.exec(`${text} `)?.[1]?.toLowerCase()
+  } catch (error) {
+    if (signal.aborted) throw error
+    options.onWarning?.(`Cannot check the MD5 of "${redactUrl(url)}": ${asFetchError(error, beside, signal).message}`)
+    return undefined
+  }
+}
+
+async function shortText(response: Dispatcher.ResponseData): Promise<string> {
+  let text = ''
+  for await (const chunk of response.body) {
+    text += String(chunk)
+    if (text.length > 1024) break
+  }
+  return text
+}
+
+function checkPin(sha256: string, url: URL, options: DownloadOptions): void {
+  if (options.digest === undefined || options.digest === sha256) return
+  throw mismatch(url, `SHA-256 ${sha256}, asked for ${options.digest}`)
+}
+
+function mismatch(url: URL, why: string): FlistError {
+  return new FlistError('FLIST_DIGEST_MISMATCH', `Cannot use "${redactUrl(url)}": it has ${why}`, {
+    hint: 'Ask whoever published it which is right; nothing of it was kept',
+  })
+}
+
+function tooLarge(url: URL): FlistError {
+  return new FlistError('FLIST_LIMIT', `Cannot use "${redactUrl(url)}": more than ${LIMITS.archiveBytesMax} bytes`)
+}
+
+function contentLength(headers: Dispatcher.ResponseData['headers']): number | undefined {
+  const text = oneHeader(headers['content-length'])
+  return text === undefined || oneHeader(headers['content-encoding']) !== undefined ? undefined : Number(text)
+}
+
+function oneHeader(value: string | string[] | undefined): string | undefined {
+  return typeof value === 'string' ? value : value?.[0]
+}

@@ -1,0 +1,100 @@
+import type { Dispatcher } from 'undici'
+import { describeError, FlistError, LIMITS } from '../base/index.ts'
+
+/** The URL for people and files: no user, no password, no query (tokens are found there too). */
+export function redactUrl(url: URL): string {
+  const plain = new URL(url)
+  plain.username = ''
+  plain.password = ''
+  plain.hash = ''
+  plain.search = plain.search === '' ? '' : '?...'
+  return plain.href
+}
+
+/** Undici's agent; loaded when first needed: it is 27 MB of memory. */
+export async function openAgent(): Promise<Dispatcher> {
+  const { Agent } = await import('undici')
+  return new Agent({
+    connect: { timeout: LIMITS.tryTimeoutMs },
+    headersTimeout: LIMITS.tryTimeoutMs,
+    bodyTimeout: LIMITS.tryTimeoutMs,
+    connections: 2,
+  })
+}
+
+const REDIRECTS_MAX = 5
+const REDIRECTS = new Set([301, 302, 303, 307, 308])
+
+/** GET, following redirects. Credentials of the URL go to their own origin only. The caller reads or destroys the body. */
+export async function getUrl(
+  agent: Dispatcher,
+  url: URL,
+  headers: Readonly<Record<string, string>>,
+  signal: AbortSignal,
+): Promise<Dispatcher.ResponseData> {
+  let at = url
+  for (let hops = 0; hops <= REDIRECTS_MAX; hops += 1) {
+    const authorization = at.origin === url.origin ? basicAuthorization(url) : {}
+    const response = await agent.request({
+      origin: at.origin,
+      path: at.pathname + at.search,
+      method: 'GET',
+      headers: { 'user-agent': 'flistfs', accept: '*/*', ...headers, ...authorization },
+      signal,
+    })
+    if (!REDIRECTS.has(response.statusCode)) return response
+    await response.body.dump()
+    const next = response.headers['location']
+    if (typeof next !== 'string' || !URL.canParse(next, at.href)) throw unusable(url, 'a redirect leads nowhere')
+    at = new URL(next, at.href)
+    if (!/^https?:$/.test(at.protocol)) throw unusable(url, `it redirects to "${at.protocol}"`)
+    if (url.protocol === 'https:' && at.protocol === 'http:') throw unusable(url, 'it redirects from https to http')
+  }
+  throw unusable(url, `more than ${REDIRECTS_MAX} redirects`)
+}
+
+function basicAuthorization(url: URL): Record<string, string> {
+  if (url.username === '' && url.password === '') return {}
+  const pair = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`
+  return { authorization: `Basic ${Buffer.from(pair).toString('base64')}` }
+}
+
+function unusable(url: URL, why: string): FlistError {
+  return new FlistError('FLIST_STORE_PROTOCOL', `Cannot fetch "${redactUrl(url)}": ${why}`)
+}
+
+/** The error of an answer that is neither 200 nor 304. Undefined for those. */
+export function statusError(url: URL, status: number): FlistError | undefined {
+  if (status === 200 || status === 304) return undefined
+  const what = `Cannot fetch "${redactUrl(url)}": the server answered ${status}`
+  if (status === 404 || status === 410) {
+    return new FlistError('FLIST_NOT_FOUND', what, {
+      hint: 'Check the name; a copy kept earlier is used with --digest',
+    })
+  }
+  if (status === 401 || status === 403) {
+    return new FlistError('FLIST_STORE_DENIED', what, {
+      hint: 'Give a user and password in the URL, or a public address',
+    })
+  }
+  const passing = status === 408 || status === 429 || status >= 500
+  return new FlistError(passing ? 'FLIST_STORE_UNREACHABLE' : 'FLIST_STORE_PROTOCOL', what)
+}
+
+/** Anything that went wrong on the way, as one of ours. */
+export function asFetchError(error: unknown, url: URL, signal: AbortSignal): FlistError {
+  if (error instanceof FlistError) return error
+  if (signal.aborted) {
+    return new FlistError('FLIST_INTERRUPTED', `Cannot fetch "${redactUrl(url)}": interrupted`, { cause: error })
+  }
+  const timedOut = error instanceof Error && (error.name === 'TimeoutError' || error.name.endsWith('TimeoutError'))
+  const why = timedOut ? 'no answer in time' : describeError(error)
+  return new FlistError(
+    timedOut ? 'FLIST_TIMEOUT' : 'FLIST_STORE_UNREACHABLE',
+    `Cannot fetch "${redactUrl(url)}": ${why}`,
+    {
+      hint: 'Check the address and the network',
+      cause: error,
+    },
+  )
+}
