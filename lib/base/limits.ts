@@ -46,10 +46,12 @@ export const LIMITS = {
   xattrListBytesMax: 64 * KiB,
   /** Bytes of a tag's value, or of router.yaml. */
   tagBytesMax: 1 * MiB,
+  /** Bytes of all tags of one archive. */
+  tagsBytesMax: 64 * MiB,
   /** Tags in one archive. */
   tagsMax: 4096,
   /** Bytes of one route's URL. */
-  routeUrlBytesMax: 64 * KiB,
+  routeUrlBytesMax: 8 * KiB,
   /** Routes in one archive. */
   routesMax: 4096,
   /** Bytes of one READ, `max_pages` 256. */
@@ -78,9 +80,24 @@ export const LIMITS = {
   cacheBytesDefault: 10 * GiB,
   /** Bytes of free disk that the cache leaves alone. */
   freeDiskBytesMin: 256 * MiB,
+  /** Bytes of a shared segment at the least, where the whole cache is small. */
+  segmentBytesMin: 1 * MiB,
+  /** Milliseconds one statement waits for another process that writes the cache's database. */
+  cacheBusyTimeoutMs: 250,
+  /** Milliseconds a block's row may lie in memory before it is committed. */
+  cacheBatchMs: 5,
+  /** Rows that wait for a database which cannot be written; more are given up, with the blocks' place in the cache. */
+  cachePendingRowsMax: 65_536,
+  /** Milliseconds a claim on a block holds while its owner lives. */
+  claimMs: 30_000,
+  /** Milliseconds a segment file without a row is left alone. */
+  orphanAgeMs: 600_000,
 } as const
 
 invariant(LIMITS.readBytesMax >= 2 * LIMITS.blockBytesMax, 'a read covers two blocks')
 invariant(LIMITS.segmentBytes >= 4 * LIMITS.ownSegmentBytesMin, 'a segment holds several files')
 invariant(LIMITS.readTimeoutMs > LIMITS.tryTimeoutMs, 'a read outlives one try')
-invariant(LIMITS.storedBlockBytesMax > 32 + LIMITS.blockBytesMax + LIMITS.blockBytesMax / 6, 'snappy may grow by a sixth')
+invariant(
+  LIMITS.storedBlockBytesMax > 32 + LIMITS.blockBytesMax + LIMITS.blockBytesMax / 6,
+  'snappy may grow by a sixth',
+)

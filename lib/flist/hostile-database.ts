@@ -17,6 +17,7 @@ export interface HostileDatabaseOptions {
 const FUNCTIONS = new Set([
   'coalesce',
   'count',
+  'group_concat',
   'ifnull',
   'length',
   'max',
