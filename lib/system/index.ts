@@ -1,6 +1,6 @@
 export {
   errno,
-  eventfd,
+  eventLoopFd,
   exitNow,
   failed,
   FUSE_IOCTL,
@@ -8,6 +8,7 @@ export {
   mapFile,
   MNT,
   mount,
+  mountAsync,
   MS,
   POLLERR,
   POLLHUP,

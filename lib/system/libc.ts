@@ -19,7 +19,6 @@ const cIoctl = libc.func('int ioctl(int fd, ulong request, _Inout_ void *argumen
 const cMmap = libc.func('void *mmap(void *address, size_t length, int protection, int flags, int fd, long offset)')
 const cMunmap = libc.func('int munmap(void *address, size_t length)')
 const cMadvise = libc.func('int madvise(void *address, size_t length, int advice)')
-const cEventfd = libc.func('int eventfd(uint initial, int flags)')
 const cSetsid = libc.func('int setsid()')
 const cExit = libc.func('void _exit(int code)')
 /** `ssize_t read(int, void *, size_t)` with no checks: the hot path of the session thread. */
@@ -85,11 +84,20 @@ export function umount(target: string, flags: number): number {
 
 /** umount2(2) on a thread of its own, for the process that serves the mount: it must go on serving meanwhile. */
 export function umountAsync(target: string, flags: number): Promise<number> {
+  return callAsync(cUmount2, [target, flags | MNT.NOFOLLOW])
+}
+
+/** mount(2) on a thread of its own: an overlay looks at its lower layer, which may be ours. Returns 0 or the errno. */
+export function mountAsync(source: string, target: string, type: string, flags: number, data: string): Promise<number> {
+  return callAsync(cMount, [source, target, type, flags, data])
+}
+
+/** 0, or the errno of a call that says -1. */
+function callAsync(call: koffi.KoffiFunction, words: readonly (string | number)[]): Promise<number> {
   return new Promise((resolve, reject) => {
-    cUmount2.async(target, flags | MNT.NOFOLLOW, (error: Error | null, result: number) => {
+    call.async(...words, (error: Error | null, result: number) => {
       if (error) reject(error)
-      else if (result === 0) resolve(0)
-      else resolve(koffi.errno())
+      else resolve(result === 0 ? 0 : koffi.errno())
     })
   })
 }
@@ -136,14 +144,13 @@ export function mapFile(path: string, length: number, writable = false): Mapping
   }
 }
 
-const EFD_CLOEXEC = 0o2000000
-const EFD_NONBLOCK = 0o4000
-
-/** An eventfd(2): any thread wakes the one that polls it. */
-export function eventfd(): number {
-  const fd: number = cEventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
-  if (fd < 0) throw failed('FLIST_SYSTEM', 'make an eventfd')
-  return fd
+/**
+ * The descriptor that becomes readable when this process's event loop has something to do (libuv's uv_backend_fd): a
+ * thread that blocks in poll(2) on it still hears signals, messages and finished calls. Timers do not show there.
+ */
+export function eventLoopFd(): number {
+  const loop: unknown = libc.func('void *uv_default_loop()')()
+  return libc.func('int uv_backend_fd(void *loop)')(loop)
 }
 
 export const POLLIN = 1

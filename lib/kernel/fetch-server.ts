@@ -1,0 +1,109 @@
+import { writevSync } from 'node:fs'
+import type { MessagePort } from 'node:worker_threads'
+import { describeError, ERRNO, FlistError, LIMITS, type Log, systemCode } from '../base/index.ts'
+import type { Fetcher } from '../vfs/index.ts'
+import { OPCODE, OUT_HEADER } from '../wire/index.ts'
+import type { Counters } from './counters.ts'
+import type { FetchMessage } from './fetch-messages.ts'
+
+type ReadMessage = Extract<FetchMessage, { op: 'read' }>
+
+export interface FetchServerParts {
+  readonly port: MessagePort
+  readonly fd: number
+  readonly fetcher: Fetcher
+  readonly counters: Counters
+  readonly log: Log
+}
+
+/** The fetch thread's end: reads what the session could not answer, and answers the kernel itself. */
+export class FetchServer {
+  readonly #parts: FetchServerParts
+  readonly #waiting = new Map<string, AbortController>()
+  /** When each complaint was logged: the kernel asks up to three times for what fails. */
+  readonly #logged = new Map<string, number>()
+
+  constructor(parts: FetchServerParts) {
+    this.#parts = parts
+  }
+
+  get waiting(): number {
+    return this.#waiting.size
+  }
+
+  /** Serves until the session says `close`. */
+  run(): Promise<void> {
+    const { port, fetcher } = this.#parts
+    return new Promise((resolve) => {
+      port.on('message', (message: FetchMessage) => {
+        if (message.op === 'read') void this.#read(message)
+        else if (message.op === 'reached') fetcher.advanceTo(message.block)
+        else if (message.op === 'interrupt') this.#waiting.get(`${message.hi}.${message.lo}`)?.abort()
+        else resolve()
+      })
+    })
+  }
+
+  async #read(message: ReadMessage): Promise<void> {
+    const { fetcher, counters } = this.#parts
+    const started = performance.now()
+    const key = `${message.hi}.${message.lo}`
+    const stop = new AbortController()
+    this.#waiting.set(key, stop)
+    try {
+      const pieces = await fetcher.read(message.row, message.offset, message.bytes, stop.signal)
+      const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0)
+      counters.add('fetchedBytesRead', bytes)
+      counters.add('readsFetched', 1)
+      this.#reply(message, 0, pieces, bytes)
+    } catch (error) {
+      this.#reply(message, this.#errnoOf(error, stop.signal.aborted), [], 0)
+    } finally {
+      this.#waiting.delete(key)
+      counters.observe(OPCODE.read, (performance.now() - started) * 1000, true)
+    }
+  }
+
+  #errnoOf(error: unknown, interrupted: boolean): number {
+    if (interrupted) return ERRNO.EINTR
+    this.#parts.counters.add('errors', 1)
+    this.#complain(error)
+    return error instanceof FlistError ? error.errno : ERRNO.EIO
+  }
+
+  #complain(error: unknown): void {
+    const { log } = this.#parts
+    const text = describeError(error)
+    const now = Date.now()
+    const last = this.#logged.get(text)
+    if (last !== undefined && now - last < LIMITS.failureMemoryMs) return
+    if (this.#logged.size > 1000) this.#logged.clear()
+    this.#logged.set(text, now)
+    if (error instanceof FlistError) {
+      log.error(error.message, { code: error.code, ...(error.hint === undefined ? {} : { hint: error.hint }) })
+    } else {
+      log.error('a read failed', {
+        error: text,
+        code: systemCode(error),
+        stack: error instanceof Error ? error.stack : '',
+      })
+    }
+  }
+
+  #reply(message: ReadMessage, errno: number, pieces: Buffer[], bytes: number): void {
+    const header = Buffer.allocUnsafe(OUT_HEADER.size)
+    header.writeUInt32LE(OUT_HEADER.size + bytes, OUT_HEADER.len)
+    header.writeInt32LE(-errno, OUT_HEADER.error)
+    header.writeUInt32LE(message.lo, OUT_HEADER.unique)
+    header.writeUInt32LE(message.hi, OUT_HEADER.unique + 4)
+    try {
+      writevSync(this.#parts.fd, [header, ...pieces])
+    } catch (error) {
+      // ENOENT: the reader was killed meanwhile. ENODEV, ENOTCONN: unmounted.
+      const code = systemCode(error)
+      if (code !== 'ENOENT' && code !== 'ENODEV' && code !== 'ENOTCONN') {
+        this.#parts.log.error('the kernel refused a reply', { error: describeError(error), bytes })
+      }
+    }
+  }
+}

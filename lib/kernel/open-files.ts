@@ -1,0 +1,86 @@
+import { closeSync } from 'node:fs'
+import { ERRNO, type Log } from '../base/index.ts'
+import { FUSE_IOCTL, ioctl } from '../system/index.ts'
+import type { RowOrErrno } from '../vfs/index.ts'
+import { BACKING_MAP, FOPEN, IN_HEADER, OPEN_OUT, OUT_HEADER, type Words } from '../wire/index.ts'
+
+const BODY_WORD = OUT_HEADER.size / 4
+
+/** What passthrough needs to know of the tree and the cache. */
+export interface WholeFiles {
+  rowOf(nodeIdLo: number, nodeIdHi: number): RowOrErrno
+  /** A descriptor of a file that holds the row's content whole, or -1. The caller closes it. */
+  openWhole(row: number): number
+}
+
+interface Open {
+  count: number
+  /** 0: read through us. */
+  backingId: number
+}
+
+/**
+ * OPEN and RELEASE where the kernel may read whole cached files itself (`--passthrough`). All opens of one inode must be
+ * of one kind (the kernel answers EIO otherwise), so the first one decides until the last is closed.
+ * Source: Documentation/filesystems/fuse/fuse-passthrough.rst.
+ */
+export class OpenFiles {
+  readonly #fd: number
+  readonly #whole: WholeFiles
+  readonly #log: Log
+  readonly #opens = new Map<number, Open>()
+
+  constructor(fd: number, whole: WholeFiles, log: Log) {
+    this.#fd = fd
+    this.#whole = whole
+    this.#log = log
+  }
+
+  open(frame: Words, reply: Words): number {
+    const row = this.#row(frame)
+    if (row < 0) return row
+    let open = this.#opens.get(row)
+    if (open === undefined) {
+      open = { count: 0, backingId: this.#back(row) }
+      this.#opens.set(row, open)
+    }
+    open.count += 1
+    const word = BODY_WORD
+    reply.u32.fill(0, word, word + OPEN_OUT.size / 4)
+    reply.u32[word + OPEN_OUT.openFlags / 4] = open.backingId > 0 ? FOPEN.passthrough : FOPEN.keepCache
+    reply.u32[word + OPEN_OUT.backingId / 4] = open.backingId
+    return OPEN_OUT.size
+  }
+
+  release(frame: Words): number {
+    const row = this.#row(frame)
+    const open = row < 0 ? undefined : this.#opens.get(row)
+    if (open === undefined) return 0
+    open.count -= 1
+    if (open.count > 0) return 0
+    this.#opens.delete(row)
+    if (open.backingId > 0) {
+      const argument = Buffer.alloc(4)
+      argument.writeUInt32LE(open.backingId)
+      ioctl(this.#fd, FUSE_IOCTL.backingClose, argument)
+    }
+    return 0
+  }
+
+  #row(frame: Words): RowOrErrno {
+    return this.#whole.rowOf(frame.u32[IN_HEADER.nodeid / 4] ?? 0, frame.u32[IN_HEADER.nodeid / 4 + 1] ?? 0)
+  }
+
+  /** A backing id for the row, or 0 where its content is not whole here, or the kernel refuses. */
+  #back(row: number): number {
+    const file = this.#whole.openWhole(row)
+    if (file < 0) return 0
+    const map = Buffer.alloc(BACKING_MAP.size)
+    map.writeInt32LE(file, BACKING_MAP.fd)
+    const id = ioctl(this.#fd, FUSE_IOCTL.backingOpen, map)
+    closeSync(file)
+    if (id > 0) return id
+    this.#log.debug('passthrough refused', { row, errno: ERRNO.EIO })
+    return 0
+  }
+}

@@ -1,0 +1,195 @@
+import { FlistError, LIMITS, type Log, describeError, displayBytes } from '../base/index.ts'
+import type { FlistIndex } from '../flist/index.ts'
+import { isFloatRounding } from '../flist/index.ts'
+import type { BlockRef, CachedReader, Fetched, Place } from '../store/index.ts'
+import type { BlockTable } from './block-table.ts'
+import { readFully } from './cached-reads.ts'
+import { FileOrder, plainBytes } from './file-order.ts'
+import { Readahead, type Run } from './readahead.ts'
+import type { SegmentFiles } from './segment-files.ts'
+
+const BLOCK = LIMITS.blockBytesMax
+
+export interface FetcherParts {
+  readonly index: FlistIndex
+  readonly table: BlockTable
+  readonly files: SegmentFiles
+  readonly reader: CachedReader
+  readonly log: Log
+  /** Milliseconds until a read fails. */
+  readonly timeoutMs: number
+}
+
+/** Reads that the cache alone cannot answer: fetches what is missing, and ahead of readers that go on in order. */
+export class Fetcher {
+  readonly #parts: FetcherParts
+  readonly #order: FileOrder
+  readonly #readahead: Readahead
+  readonly #ending = new AbortController()
+
+  constructor(parts: FetcherParts) {
+    this.#parts = parts
+    this.#order = new FileOrder(parts.index)
+    this.#readahead = new Readahead(this.#order)
+  }
+
+  /**
+   * The bytes of a file from `offset`, as pieces in order. The caller cut `wanted` to the file's end. Throws the worst
+   * FLIST_BLOCK_*, FLIST_STORE_*, FLIST_FILE_TRUNCATED or FLIST_TIMEOUT met, and FLIST_INTERRUPTED on `signal`.
+   */
+  async read(row: number, offset: number, wanted: number, signal: AbortSignal): Promise<Buffer[]> {
+    const { index, timeoutMs } = this.#parts
+    const end = Math.min(index.size[row] ?? 0, offset + wanted)
+    if (offset >= end) return []
+    const from = Math.floor(offset / BLOCK)
+    const to = Math.floor((end - 1) / BLOCK)
+    if (to >= (index.count[row] ?? 0)) throw this.#truncated(row)
+    const deadline = new AbortController()
+    const timer = setTimeout(() => deadline.abort(this.#timeout(row)), timeoutMs)
+    const leave = (): void => deadline.abort(signal.reason)
+    signal.addEventListener('abort', leave)
+    try {
+      const pieces: Promise<Buffer>[] = []
+      for (let nth = from; nth <= to; nth += 1) {
+        const start = Math.max(offset - nth * BLOCK, 0)
+        pieces.push(this.#piece(row, nth, start, Math.min(end - nth * BLOCK, BLOCK), deadline.signal))
+      }
+      const first = index.first[row] ?? 0
+      this.advance(row, first + from, first + to)
+      return await Promise.all(pieces)
+    } catch (error) {
+      if (error instanceof FlistError) throw this.#named(error, row)
+      throw error
+    } finally {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', leave)
+    }
+  }
+
+  /** A reader went over these blocks (the session thread tells, where they were marked): goes on ahead of him. */
+  advance(row: number, from: number, to: number): void {
+    const run = this.#readahead.advance(row, from, to)
+    if (run !== undefined) this.#fetchAhead(run)
+  }
+
+  advanceTo(block: number): void {
+    const row = this.#order.rowOf(block)
+    if (row >= 0) this.advance(row, block, block)
+  }
+
+  #fetchAhead(run: Run): void {
+    const { index, table } = this.#parts
+    // The mark lies in the middle, so that the next window is asked for while this one is still being read.
+    table.mark(Math.floor((run.from + run.to) / 2))
+    let row = this.#order.rowOf(run.from)
+    for (let block = run.from; block <= run.to; block += 1) {
+      if (row < 0 || block >= this.#order.endOf(row)) row = this.#order.rowOf(block)
+      if (row < 0 || table.has(block)) continue
+      const nth = block - (index.first[row] ?? 0)
+      if (plainBytes(index, row, nth) <= 0) continue
+      // Whoever reads the block meets the error and reports it.
+      this.#fetch(row, nth, true, this.#ending.signal).catch(() => undefined)
+    }
+  }
+
+  async #piece(row: number, nth: number, start: number, end: number, signal: AbortSignal): Promise<Buffer> {
+    const fetched = await this.#fetch(row, nth, false, signal)
+    if (fetched.bytes !== undefined) return fetched.bytes.subarray(start, end)
+    const { location } = fetched
+    const piece = Buffer.allocUnsafe(end - start)
+    const fd = location === undefined ? -1 : this.#parts.files.open(location.segment)
+    if (location !== undefined && fd >= 0 && readFully(fd, piece, 0, end - start, location.offset + start)) return piece
+    // The segment went away or is shorter than its rows say: fetched once more, past the cache's word.
+    if (location !== undefined) this.#parts.reader.forget(this.#ref(row, nth, false), location)
+    const again = await this.#fetch(row, nth, false, signal)
+    if (again.bytes === undefined) {
+      throw new FlistError('FLIST_CACHE_UNUSABLE', 'Cannot read a block back from the cache', {
+        hint: 'Look at the disk of the cache folder',
+      })
+    }
+    return again.bytes.subarray(start, end)
+  }
+
+  async #fetch(row: number, nth: number, ahead: boolean, signal: AbortSignal): Promise<Fetched> {
+    const { index, table, reader } = this.#parts
+    const fetched = await reader.get(this.#ref(row, nth, ahead), this.#place(row, nth), signal)
+    if (fetched.location !== undefined) table.set((index.first[row] ?? 0) + nth, fetched.location)
+    return fetched
+  }
+
+  #ref(row: number, nth: number, ahead: boolean): BlockRef {
+    const { index } = this.#parts
+    const { hashBytes } = index
+    const at = ((index.first[row] ?? 0) + nth) * hashBytes
+    return {
+      format: index.format,
+      id: index.ids.subarray(at, at + hashBytes),
+      key: index.keys.subarray(at, at + hashBytes),
+      plainBytes: plainBytes(index, row, nth),
+      ahead,
+    }
+  }
+
+  #place(row: number, nth: number): Place | undefined {
+    const { index } = this.#parts
+    const fileBytes = index.size[row] ?? 0
+    if (fileBytes < LIMITS.ownSegmentBytesMin) return undefined
+    return { file: `${index.digest}:${index.leader[row]}`, offset: nth * BLOCK, fileBytes }
+  }
+
+  #truncated(row: number): FlistError {
+    const { index } = this.#parts
+    const size = index.size[row] ?? 0
+    const count = index.count[row] ?? 0
+    const why = isFloatRounding(size, count)
+      ? 'its writer (zflist) lost the last block by rounding the size to a 24-bit float'
+      : 'its writer left blocks out'
+    return new FlistError(
+      'FLIST_FILE_TRUNCATED',
+      `Cannot read the end of "${displayBytes(index.pathOf(row))}": the archive is damaged, it lists ${count} blocks for ${size} bytes; ${why}`,
+      { hint: 'Make the archive again from its source' },
+    )
+  }
+
+  #timeout(row: number): FlistError {
+    const path = displayBytes(this.#parts.index.pathOf(row))
+    return new FlistError('FLIST_TIMEOUT', `Cannot read "${path}" within ${this.#parts.timeoutMs} ms`, {
+      hint: 'Look at the stores with `flistfs stats`, or give them more time with --timeout',
+    })
+  }
+
+  /** The same error with the path that a person knows. */
+  #named(error: FlistError, row: number): FlistError {
+    const path = displayBytes(this.#parts.index.pathOf(row))
+    if (error.message.includes(`"${path}"`)) return error
+    const message = `Cannot read "${path}": ${describeError(error).replace(/^[A-Z_]+: Cannot /, '')}`
+    return new FlistError(error.code, message, {
+      cause: error,
+      ...(error.hint === undefined ? {} : { hint: error.hint }),
+    })
+  }
+
+  /**
+   * Fills the table with what the cache already has, in small steps, so that the first read of an old block need not
+   * come by here. Returns when all is looked up.
+   */
+  async fillTable(signal: AbortSignal): Promise<void> {
+    const { index, table, reader } = this.#parts
+    const step = 512
+    for (let from = 0; from < index.blockCount && !signal.aborted; from += step) {
+      const to = Math.min(from + step, index.blockCount)
+      for (let block = from; block < to; block += 1) {
+        if (table.has(block)) continue
+        const at = block * index.hashBytes
+        const location = reader.peek(index.ids.subarray(at, at + index.hashBytes))
+        if (location !== undefined) table.set(block, location)
+      }
+      await new Promise(setImmediate)
+    }
+  }
+
+  close(): void {
+    this.#ending.abort(new FlistError('FLIST_INTERRUPTED', 'Cannot go on fetching: the mount ends'))
+    this.#parts.files.close()
+  }
+}

@@ -1,0 +1,7 @@
+export { Tree, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from './tree.ts'
+export type { RowOrErrno } from './tree.ts'
+export { BlockTable } from './block-table.ts'
+export { CachedReads, NOT_CACHED } from './cached-reads.ts'
+export { SegmentFiles } from './segment-files.ts'
+export { Fetcher } from './fetcher.ts'
+export type { FetcherParts } from './fetcher.ts'
