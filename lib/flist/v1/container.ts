@@ -100,7 +100,7 @@ function bounded(most: number): (source: AsyncIterable<Buffer>) => AsyncGenerato
 
 async function takeMember(
   header: Header,
-  stream: AsyncIterable<Buffer>,
+  stream: AsyncIterable<unknown>,
   found: { routerYaml?: Buffer; database: boolean },
   temporaryPath: string,
 ): Promise<void> {
@@ -127,10 +127,10 @@ function memberName(name: string): string {
   return parts.filter((part) => part !== '' && part !== '.').join('/')
 }
 
-async function small(stream: AsyncIterable<Buffer>, bytes: number): Promise<Buffer> {
+async function small(stream: AsyncIterable<unknown>, bytes: number): Promise<Buffer> {
   if (bytes > LIMITS.tagBytesMax) throw beyondLimit(`"${ROUTER_NAME}"`, `it has more than ${LIMITS.tagBytesMax} bytes`)
   const chunks: Buffer[] = []
-  for await (const chunk of stream) chunks.push(chunk)
+  for await (const chunk of stream) chunks.push(chunk as Buffer)
   return Buffer.concat(chunks)
 }
 

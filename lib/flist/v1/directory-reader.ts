@@ -32,6 +32,7 @@ export interface Subdirectory {
 const MODE_BITS = 0o7777
 const KEY_BYTES_MAX = 64
 const EMPTY = new Uint8Array(0)
+const NOBODY: Permissions = { mode: 0, uid: 0, gid: 0 }
 const U32 = 2 ** 32
 
 /** Turns one Dir message after another into entries of the tree. */
@@ -40,6 +41,13 @@ export class DirectoryReader {
   readonly #reader = new MessageReader()
   readonly #permissions: PermissionTable
   entryCount = 0
+  // The entry being read: its Inode, and the one it is in (-1: it is the root).
+  #name: Uint8Array = EMPTY
+  #owner = NOBODY
+  #size = 0
+  #modified = 0
+  #created = 0
+  #parent = -1
 
   constructor(entries: Entries, sink: TreeSink, accounts: Accounts) {
     this.#sink = sink
@@ -61,22 +69,19 @@ export class DirectoryReader {
     const list = reader.segment
     const { at: first, count, strideBytes, dataBytes: inodeBytes, pointers: inodePointers } = reader
     for (let index = 0; index < count; index += 1) {
-      this.#readInode(list, first + index * strideBytes, inodeBytes, inodePointers, parent, onDirectory)
+      this.#parent = parent
+      this.#readInode(list, first + index * strideBytes, inodeBytes, inodePointers, onDirectory)
     }
   }
 
   #addRoot(segment: number, at: number, dataBytes: number, pointers: number): number {
-    const { mode, uid, gid } = this.#permissionsAt(segment, at + dataBytes, pointers, DIR.aclKey)
-    return this.#add(
-      EMPTY,
-      FILE_TYPE.directory | (mode & MODE_BITS),
-      uid,
-      gid,
-      this.#size(at, dataBytes),
-      0,
-      this.#u32(at, dataBytes, DIR.modified),
-      this.#u32(at, dataBytes, DIR.created),
-    )
+    this.#owner = this.#permissionsAt(segment, at + dataBytes, pointers, DIR.aclKey)
+    this.#size = this.#sizeAt(at, dataBytes)
+    this.#modified = this.#u32(at, dataBytes, DIR.modified)
+    this.#created = this.#u32(at, dataBytes, DIR.created)
+    this.#name = EMPTY
+    this.#parent = -1
+    return this.#add(FILE_TYPE.directory, 0)
   }
 
   #readInode(
@@ -84,72 +89,48 @@ export class DirectoryReader {
     at: number,
     dataBytes: number,
     pointers: number,
-    parent: number,
     onDirectory: (found: Subdirectory) => void,
   ): void {
     const reader = this.#reader
     const slots = at + dataBytes
-    const permissions = this.#permissionsAt(segment, slots, pointers, INODE.aclKey)
-    const size = this.#size(at, dataBytes)
-    const modified = this.#u32(at, dataBytes, INODE.modified)
-    const created = this.#u32(at, dataBytes, INODE.created)
-    const tag = this.#u16(at, dataBytes, INODE.tag)
+    this.#owner = this.#permissionsAt(segment, slots, pointers, INODE.aclKey)
+    this.#size = this.#sizeAt(at, dataBytes)
+    this.#modified = this.#u32(at, dataBytes, INODE.modified)
+    this.#created = this.#u32(at, dataBytes, INODE.created)
     this.#textAt(segment, slots, pointers, INODE.name)
-    const name = reader.bytes()
+    this.#name = reader.bytes()
+    const tag = this.#u16(at, dataBytes, INODE.tag)
     // A struct that is null reads as one of no size.
     if (INODE.attributes >= pointers || !reader.followStruct(segment, slots + 8 * INODE.attributes)) {
       reader.dataBytes = 0
       reader.pointers = 0
     }
-    switch (tag) {
-      case ATTRIBUTES.dir:
-        return this.#addDirectory(name, permissions, size, modified, created, parent, onDirectory)
-      case ATTRIBUTES.file:
-        return this.#addFile(name, permissions, size, modified, created, parent)
-      case ATTRIBUTES.link:
-        return this.#addLink(name, permissions, modified, created, parent)
-      case ATTRIBUTES.special:
-        return this.#addSpecial(name, permissions, size, modified, created, parent)
-      default:
-        throw new MessageError(`an entry is of the unknown kind ${tag}`)
-    }
+    if (tag === ATTRIBUTES.file) this.#addFile()
+    else if (tag === ATTRIBUTES.dir) onDirectory(this.#addDirectory())
+    else if (tag === ATTRIBUTES.link) this.#addLink()
+    else if (tag === ATTRIBUTES.special) this.#addSpecial()
+    else throw new MessageError(`an entry is of the unknown kind ${tag}`)
   }
 
   // Each of these begins with the attributes' struct as the reader's last find.
 
-  #addDirectory(
-    name: Uint8Array,
-    permissions: Permissions,
-    size: number,
-    modified: number,
-    created: number,
-    parent: number,
-    onDirectory: (found: Subdirectory) => void,
-  ): void {
+  #addDirectory(): Subdirectory {
     const reader = this.#reader
     this.#textAt(reader.segment, reader.at + reader.dataBytes, reader.pointers, SUB_DIR.key)
     if (reader.count > KEY_BYTES_MAX) throw new MessageError(`a folder's key has ${reader.count} bytes`)
     const key = reader.latin1()
-    const mode = FILE_TYPE.directory | (permissions.mode & MODE_BITS)
-    const entry = this.#add(name, mode, permissions.uid, permissions.gid, size, 0, modified, created, parent)
-    onDirectory({ key, name: Buffer.from(name.buffer, name.byteOffset, name.length).toString('latin1'), entry })
+    const { buffer, byteOffset, length } = this.#name
+    const entry = this.#add(FILE_TYPE.directory, 0)
+    return { key, name: Buffer.from(buffer, byteOffset, length).toString('latin1'), entry }
   }
 
-  #addFile(
-    name: Uint8Array,
-    permissions: Permissions,
-    size: number,
-    modified: number,
-    created: number,
-    parent: number,
-  ): void {
+  #addFile(): void {
     const reader = this.#reader
     const { segment, at, dataBytes, pointers } = reader
     const blockSize = this.#u16(at, dataBytes, FILE.blockSize)
     // 0-fs places blocks by this number and others ignore it: another one would be two different files.
     if (blockSize !== BLOCK_SIZE_UNITS && blockSize !== 0) throw new MessageError(`a file's block size is ${blockSize}`)
-    const mode = FILE_TYPE.file | (permissions.mode & MODE_BITS)
-    const entry = this.#add(name, mode, permissions.uid, permissions.gid, size, 0, modified, created, parent)
+    const entry = this.#add(FILE_TYPE.file, 0)
     if (FILE.blocks >= pointers || !reader.followStructs(segment, at + dataBytes + 8 * FILE.blocks)) return
     const list = reader.segment
     const { at: first, count, strideBytes, dataBytes: blockBytes, pointers: blockPointers } = reader
@@ -160,45 +141,29 @@ export class DirectoryReader {
     }
   }
 
-  #addLink(name: Uint8Array, permissions: Permissions, modified: number, created: number, parent: number): void {
+  #addLink(): void {
     const reader = this.#reader
     this.#textAt(reader.segment, reader.at + reader.dataBytes, reader.pointers, LINK.target)
     const target = reader.bytes()
-    const mode = FILE_TYPE.link | 0o777
-    const entry = this.#add(name, mode, permissions.uid, permissions.gid, target.length, 0, modified, created, parent)
-    this.#sink.setTarget(entry, target)
+    // What lstat says of a link, whatever the archive does.
+    this.#size = target.length
+    this.#owner = { mode: 0o777, uid: this.#owner.uid, gid: this.#owner.gid }
+    this.#sink.setTarget(this.#add(FILE_TYPE.link, 0), target)
   }
 
-  #addSpecial(
-    name: Uint8Array,
-    permissions: Permissions,
-    size: number,
-    modified: number,
-    created: number,
-    parent: number,
-  ): void {
+  #addSpecial(): void {
     const reader = this.#reader
     const type = this.#u16(reader.at, reader.dataBytes, SPECIAL.type)
     this.#textAt(reader.segment, reader.at + reader.dataBytes, reader.pointers, SPECIAL.data)
     const data = reader.count > KEY_BYTES_MAX ? '' : reader.latin1()
-    const mode = specialType(type, data, permissions.mode) | (permissions.mode & MODE_BITS)
-    const { uid, gid } = permissions
-    this.#add(name, mode, uid, gid, size, deviceNumber(data), modified, created, parent)
+    this.#add(specialType(type, data, this.#owner.mode), deviceNumber(data))
   }
 
-  #add(
-    name: Uint8Array,
-    mode: number,
-    uid: number,
-    gid: number,
-    size: number,
-    rdev: number,
-    modified: number,
-    created: number,
-    parent = -1,
-  ): number {
-    const entry = this.#sink.add(name, mode, uid, gid, size, rdev, modified, 0, created, 0)
-    if (parent >= 0) this.#sink.setParent(entry, parent)
+  #add(type: number, rdev: number): number {
+    const { mode, uid, gid } = this.#owner
+    const stMode = type | (mode & MODE_BITS)
+    const entry = this.#sink.add(this.#name, stMode, uid, gid, this.#size, rdev, this.#modified, 0, this.#created, 0)
+    if (this.#parent >= 0) this.#sink.setParent(entry, this.#parent)
     this.entryCount += 1
     return entry
   }
@@ -221,7 +186,7 @@ export class DirectoryReader {
     return reader.bytes()
   }
 
-  #size(at: number, dataBytes: number): number {
+  #sizeAt(at: number, dataBytes: number): number {
     if (dataBytes < DIR.size + 8) return 0
     const size = this.#reader.u32(at + DIR.size) + this.#reader.u32(at + DIR.size + 4) * U32
     if (size > LIMITS.fileBytesMax)
