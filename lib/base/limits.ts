@@ -66,6 +66,8 @@ export const LIMITS = {
   tryTimeoutMs: 10_000,
   /** Tries at one store for one block. */
   triesPerStore: 3,
+  /** Milliseconds a store that failed is asked last. */
+  storeCoolDownMs: 5_000,
   /** Connections to one store. */
   connectionsPerStore: 16,
   /** Milliseconds a block's failure is remembered: the kernel asks up to three times before a reader sees EIO. */

@@ -3,10 +3,10 @@ import type { BlockRef } from './port.ts'
 
 /** What both codecs need: loaded once per thread, then synchronous. */
 interface Tools {
-  compress(bytes: Uint8Array): Buffer
-  uncompress(bytes: Uint8Array): Buffer
-  blake2b256(bytes: Uint8Array): Uint8Array
-  blake2b128(bytes: Uint8Array): Uint8Array
+  readonly compress: (bytes: Uint8Array) => Buffer
+  readonly uncompress: (bytes: Uint8Array) => Buffer
+  readonly blake2b256: (bytes: Uint8Array) => Uint8Array
+  readonly blake2b128: (bytes: Uint8Array) => Uint8Array
 }
 
 // A copy belongs to Node and may be transferred to another thread; what Rust allocated may not.

@@ -1,0 +1,81 @@
+import { invariant, LIMITS } from '../base/index.ts'
+import type { BlockReader } from './port.ts'
+import { abortError } from './store-errors.ts'
+
+interface Waiter {
+  readonly enter: () => void
+}
+
+/**
+ * Lets so many through at a time, first come first served, but those somebody waits for before readahead. Readahead never
+ * takes the last quarter: what is wanted now must not wait for a slow guess to end.
+ */
+export class Gate {
+  readonly #max: number
+  readonly #aheadMax: number
+  readonly #name: string
+  readonly #demand = new Set<Waiter>()
+  readonly #ahead = new Set<Waiter>()
+  #inFlight = 0
+
+  constructor(max: number, name: string) {
+    invariant(max >= 1, 'a gate lets at least one through')
+    this.#max = max
+    this.#aheadMax = Math.max(1, max - Math.ceil(max / 4))
+    this.#name = name
+  }
+
+  /** Runs `work` when its turn comes; throws FLIST_INTERRUPTED (or the signal's coded reason) where `signal` aborts before. */
+  async run<T>(ahead: boolean, work: () => Promise<T>, signal: AbortSignal): Promise<T> {
+    if (this.#inFlight < (ahead ? this.#aheadMax : this.#max)) this.#inFlight += 1
+    else await this.#turn(ahead ? this.#ahead : this.#demand, signal)
+    try {
+      return await work()
+    } finally {
+      this.#inFlight -= 1
+      this.#next()
+    }
+  }
+
+  /** Whoever ends lets the next in, so its place is never free in between. */
+  #next(): void {
+    const from = this.#demand.size > 0 ? this.#demand : this.#ahead
+    if (from === this.#ahead && this.#inFlight >= this.#aheadMax) return
+    for (const waiter of from) {
+      from.delete(waiter)
+      this.#inFlight += 1
+      waiter.enter()
+      return
+    }
+  }
+
+  #turn(queue: Set<Waiter>, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (signal.aborted) {
+        reject(abortError(signal, this.#name))
+        return
+      }
+      const onAbort = (): void => {
+        queue.delete(waiter)
+        reject(abortError(signal, this.#name))
+      }
+      const waiter: Waiter = {
+        enter: () => {
+          signal.removeEventListener('abort', onAbort)
+          resolve()
+        },
+      }
+      queue.add(waiter)
+      signal.addEventListener('abort', onAbort, { once: true })
+    })
+  }
+}
+
+/** `inner`, asked for at most `max` blocks at a time. */
+export function limited(inner: BlockReader, max: number = LIMITS.connectionsPerStore): BlockReader {
+  const gate = new Gate(max, 'blocks')
+  return {
+    read: (ref, signal) => gate.run(ref.ahead === true, () => inner.read(ref, signal), signal),
+    [Symbol.asyncDispose]: () => inner[Symbol.asyncDispose](),
+  }
+}

@@ -1,0 +1,94 @@
+import { LIMITS, type Log } from '../base/index.ts'
+import { withDeadline } from './deadline.ts'
+import { DecodePool } from './decode-pool.ts'
+import type { BlockSource } from './port.ts'
+import { RoutedReader } from './routed.ts'
+import { DirSource } from './source-dir.ts'
+import { parseStoreUrl, redactUrl, type StoreRoute } from './store-url.ts'
+import { readSecrets } from './store-secret.ts'
+
+export interface ReaderRoute extends StoreRoute {
+  /** The operator wrote it, not an archive: only then `?password-file=` and its like are read. */
+  readonly trusted?: boolean
+}
+
+export interface OpenSourceOptions {
+  /** Where `dir:folder` begins. */
+  readonly baseDir: string
+  readonly trusted?: boolean
+  /** Milliseconds of one try. */
+  readonly timeoutMs?: number
+}
+
+export interface OpenReaderOptions {
+  /** In the order to ask. */
+  readonly routes: readonly ReaderRoute[]
+  readonly baseDir: string
+  /** Milliseconds of one read in all; `LIMITS.readTimeoutMs` by default. */
+  readonly timeoutMs?: number
+  readonly log?: Log
+  /** Shared with other readers; closed by its owner. */
+  readonly pool?: DecodePool
+}
+
+/** One store by its URL. Throws FLIST_USAGE or FLIST_STORE_DENIED; does not connect yet. */
+export async function openSource(url: string, options: OpenSourceOptions): Promise<BlockSource> {
+  const { baseDir, trusted = false, timeoutMs = LIMITS.tryTimeoutMs } = options
+  const store = parseStoreUrl(url, baseDir)
+  if (store.scheme === 'dir') return new DirSource(store.name, store.path)
+  const secrets = await readSecrets(store, trusted)
+  if (store.scheme === 'zdb' || store.scheme === 'redis') {
+    const { ZdbSource } = await import('./source-zdb.ts')
+    return new ZdbSource(store, secrets, timeoutMs)
+  }
+  const { HttpSource } = await import('./source-http.ts')
+  return new HttpSource(store.name, store.path, secrets, timeoutMs)
+}
+
+/**
+ * Everything between a block reference and its plain bytes. Nothing is opened before the first read that needs it, so a
+ * store that is away never keeps an archive from being mounted.
+ */
+export function openReader(options: OpenReaderOptions): RoutedReader {
+  const { routes, baseDir, timeoutMs = LIMITS.readTimeoutMs, log } = options
+  // All tries of one store fit into one read.
+  const tryMs = Math.max(1, Math.min(LIMITS.tryTimeoutMs, Math.floor((timeoutMs * 0.9) / LIMITS.triesPerStore)))
+  const sources = new Map<string, BlockSource>()
+  const routed = routes.map(({ start, end, url, trusted = false }) => {
+    const key = `${trusted ? 'trusted' : 'archive'} ${url}`
+    const source = sources.get(key) ?? withDeadline(lazySource(url, { baseDir, trusted, timeoutMs: tryMs }), tryMs)
+    sources.set(key, source)
+    return { start, end, source }
+  })
+  const pool = options.pool ?? new DecodePool()
+  return new RoutedReader(routed, {
+    pool,
+    ownsPool: options.pool === undefined,
+    timeoutMs,
+    ...(log === undefined ? {} : { log }),
+  })
+}
+
+/** Opens with the first `get`. What keeps it from opening is tried again with the next one: a secret file may appear. */
+function lazySource(url: string, options: OpenSourceOptions): BlockSource {
+  let opening: Promise<BlockSource> | undefined
+  let source: BlockSource | undefined
+  const open = async (): Promise<BlockSource> => {
+    opening ??= openSource(url, options)
+    try {
+      source = await opening
+      return source
+    } catch (error) {
+      opening = undefined
+      throw error
+    }
+  }
+  return {
+    name: redactUrl(url),
+    get: async (id, signal) => (source ?? (await open())).get(id, signal),
+    async [Symbol.asyncDispose]() {
+      const opened = await opening?.catch(() => undefined)
+      await opened?.[Symbol.asyncDispose]()
+    },
+  }
+}

@@ -1,0 +1,144 @@
+import { createClient, ErrorReply, RESP_TYPES } from 'redis'
+import { FlistError, LIMITS, systemCode, type FlistErrorCode } from '../base/index.ts'
+import { DENIED_HINT, PROTOCOL_HINT, storeError, UNREACHABLE_HINT } from './store-errors.ts'
+import type { Secrets } from './store-secret.ts'
+import type { StoreUrl } from './store-url.ts'
+import { untilAbort } from './wait.ts'
+
+/** One connection, logged in and in its namespace. */
+export interface ZdbConnection {
+  readonly alive: boolean
+  readonly inFlight: number
+  /** Milliseconds of the clock at the last answer of the server. */
+  readonly lastReplyAt: number
+  get(id: Buffer): Promise<Buffer | undefined>
+  /** Closes at once; what waits fails with FLIST_STORE_UNREACHABLE. May be called again. */
+  drop(): void
+}
+
+/** Namespace a connection starts in, hub-api.md section 6. */
+const DEFAULT_NAMESPACE = 'default'
+
+/** Connects, authenticates (redis), selects. Throws coded errors without secrets. */
+export async function connectZdb(store: StoreUrl, secrets: Secrets, timeoutMs: number): Promise<ZdbConnection> {
+  const client = openClient(store, secrets, timeoutMs)
+  // Without a listener an error would end the process; each call hears of it by itself.
+  client.on('error', () => {})
+  const deadline = AbortSignal.timeout(timeoutMs)
+  try {
+    await untilAbort(client.connect(), store.name, deadline)
+    const select = selectCommand(store, secrets)
+    if (select !== undefined) {
+      const reply = await untilAbort(client.sendCommand<unknown>(select), store.name, deadline)
+      if (String(reply) !== 'OK')
+        throw storeError('FLIST_STORE_PROTOCOL', store.name, 'SELECT was not answered by OK', PROTOCOL_HINT)
+    }
+  } catch (error) {
+    if (client.isOpen) client.destroy()
+    throw asStoreError(store.name, error, secrets)
+  }
+  return connection(client, store.name, secrets)
+}
+
+type Client = ReturnType<typeof openClient>
+
+function openClient(store: StoreUrl, secrets: Secrets, timeoutMs: number) {
+  const { user, password } = redisLogin(store, secrets)
+  const address = store.host === '' ? { path: store.path, tls: false as const } : { host: store.host, port: store.port }
+  const client = createClient({
+    // 0-db knows neither HELLO nor CLIENT.
+    RESP: 2,
+    disableClientInfo: true,
+    maintNotifications: 'disabled',
+    // ZdbSource reconnects: it must SELECT before anything else is sent.
+    socket: { ...address, connectTimeout: timeoutMs, reconnectStrategy: false },
+    ...(user === '' ? {} : { username: user }),
+    ...(password === '' ? {} : { password }),
+  })
+  return client.withTypeMapping({ [RESP_TYPES.BLOB_STRING]: Buffer })
+}
+
+/** 0-db takes the password with SELECT. `redis://secret@host` is how 0-fs writes a password (flist-v1.md section 8). */
+function redisLogin(store: StoreUrl, { user, password }: Secrets): { user: string; password: string } {
+  if (store.scheme === 'zdb') return { user: '', password: '' }
+  return password === '' ? { user: '', password: user } : { user, password }
+}
+
+function selectCommand(store: StoreUrl, { password }: Secrets): string[] | undefined {
+  const { namespace, scheme } = store
+  if (namespace === '' || (scheme === 'zdb' && namespace === DEFAULT_NAMESPACE)) return undefined
+  return scheme === 'zdb' && password !== '' ? ['SELECT', namespace, password] : ['SELECT', namespace]
+}
+
+function connection(client: Client, name: string, secrets: Secrets): ZdbConnection {
+  let inFlight = 0
+  let lastReplyAt = performance.now()
+  return {
+    get alive() {
+      return client.isReady
+    },
+    get inFlight() {
+      return inFlight
+    },
+    get lastReplyAt() {
+      return lastReplyAt
+    },
+    async get(id) {
+      inFlight += 1
+      try {
+        const reply = await client.sendCommand<unknown>(['GET', id])
+        lastReplyAt = performance.now()
+        return checkReply(name, reply)
+      } catch (error) {
+        if (error instanceof ErrorReply) lastReplyAt = performance.now()
+        throw asStoreError(name, error, secrets)
+      } finally {
+        inFlight -= 1
+      }
+    },
+    drop() {
+      if (client.isOpen) client.destroy()
+    },
+  }
+}
+
+function checkReply(name: string, reply: unknown): Buffer | undefined {
+  if (reply === null) return undefined
+  if (!Buffer.isBuffer(reply))
+    throw storeError('FLIST_STORE_PROTOCOL', name, 'GET was not answered by bytes', PROTOCOL_HINT)
+  if (reply.length === 0) throw storeError('FLIST_STORE_PROTOCOL', name, 'a block is empty', PROTOCOL_HINT)
+  if (reply.length > LIMITS.storedBlockBytesMax)
+    throw storeError('FLIST_STORE_PROTOCOL', name, 'a block is too large', PROTOCOL_HINT)
+  return reply
+}
+
+const DENIED =
+  /^(Access denied|Namespace protected|Authentication|NOAUTH|WRONGPASS|NOPERM|ERR AUTH|ERR invalid password)/i
+/** Answers of a redis that is starting or overloaded. */
+const LATER = /^(LOADING|BUSY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|ERR max number of clients)/i
+
+function asStoreError(name: string, error: unknown, secrets: Secrets): FlistError {
+  if (error instanceof FlistError) return error
+  if (!(error instanceof ErrorReply)) {
+    return storeError('FLIST_STORE_UNREACHABLE', name, systemCode(error) || 'the connection broke', UNREACHABLE_HINT)
+  }
+  // Redis repeats what it does not understand, arguments and all.
+  const text = withoutSecrets(error.message, secrets).slice(0, 120)
+  const why = `it answered "${text}"`
+  const [code, hint] = verdict(text)
+  return storeError(code, name, why, hint)
+}
+
+function verdict(text: string): [FlistErrorCode, string] {
+  if (DENIED.test(text)) return ['FLIST_STORE_DENIED', DENIED_HINT]
+  if (LATER.test(text)) return ['FLIST_STORE_UNREACHABLE', UNREACHABLE_HINT]
+  if (/^Namespace not found/i.test(text))
+    return ['FLIST_STORE_PROTOCOL', 'Check the namespace, the last part of the URL']
+  return ['FLIST_STORE_PROTOCOL', PROTOCOL_HINT]
+}
+
+function withoutSecrets(text: string, { user, password, token }: Secrets): string {
+  let out = text
+  for (const secret of [password, token, user]) if (secret !== '') out = out.replaceAll(secret, '***')
+  return out
+}
