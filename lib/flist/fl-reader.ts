@@ -121,13 +121,13 @@ class InodeScan {
     const root = new PackedRows(database, { table: 'inode', packed: INODE_PACKED, rowsPerRun: 1 })
     root.seek(this.#rootIno)
     const run = root.next()
-    if (run === undefined) throw damaged(`inode ${this.#rootIno}`, 'the root is gone')
+    if (run === undefined) throw root.broken()
     this.#addRow(new PackedCursor(run.packed), true)
   }
 
   addRun(cursor: PackedCursor, rows: number): void {
     for (let row = 0; row < rows; row += 1) this.#addRow(cursor, false)
-    if (!cursor.isAtEnd) throw damaged('table "inode"', 'its rows do not fit together')
+    if (!cursor.isAtEnd) throw this.rows.broken()
   }
 
   #addRow(cursor: PackedCursor, asRoot: boolean): void {
@@ -142,7 +142,8 @@ class InodeScan {
     const mtime = cursor.integer()
     const name = cursor.take(cursor.integer())
     // One that is not an integer leaves the cursor where it was, so all after it are none either.
-    if (Number.isNaN(ino) || Number.isNaN(mtime)) throw damaged(`inode ${ino}`, 'a value of it is no whole number')
+    if (Number.isNaN(ino)) throw this.rows.broken()
+    if (Number.isNaN(mtime)) throw damaged(`inode ${ino}`, 'a value of it is no whole number')
     if (!Number.isSafeInteger(ino) || ino < 1) throw damaged(`inode ${ino}`, 'its number is not 1 to 2^53')
     if (ino === this.#rootIno && !asRoot) return
     try {
@@ -203,6 +204,7 @@ async function readTargets(database: DatabaseSync, sink: TreeSink, inos: InoMap,
     for (let row = 0; row < run.rows; row += 1) {
       const ino = cursor.integer()
       const target = cursor.take(cursor.integer())
+      if (Number.isNaN(ino)) throw rows.broken()
       try {
         sink.setTarget(knownEntry(inos, ino), target)
       } catch (error) {
@@ -221,6 +223,7 @@ async function readBlocks(database: DatabaseSync, sink: TreeSink, inos: InoMap, 
       const id = cursor.take(HASH_BYTES)
       const key = cursor.take(HASH_BYTES)
       const ino = cursor.integer()
+      if (Number.isNaN(ino)) throw rows.broken()
       try {
         sink.addBlock(knownEntry(inos, ino), id, key)
       } catch (error) {

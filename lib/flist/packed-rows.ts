@@ -1,4 +1,5 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
+import type { FlistError } from '../base/index.ts'
 import { damaged } from './damage.ts'
 
 /**
@@ -13,6 +14,7 @@ export interface PackedScan {
 
 export class PackedRows {
   readonly #database: DatabaseSync
+  #to = 0
   readonly #scan: PackedScan
   readonly #run: StatementSync
   readonly #next: StatementSync
@@ -22,7 +24,7 @@ export class PackedRows {
     this.#database = database
     this.#scan = scan
     const { table, packed } = scan
-    const run = `SELECT count(*), count(${packed}), CAST(group_concat(${packed}, '') AS BLOB) FROM ${table} WHERE _rowid_ BETWEEN ? AND ?`
+    const run = `SELECT count(*), CAST(group_concat(${packed}, '') AS BLOB) FROM ${table} WHERE _rowid_ BETWEEN ? AND ?`
     requireRowIds(database, run, table)
     this.#run = database.prepare(run)
     this.#run.setReturnArrays(true)
@@ -43,11 +45,13 @@ export class PackedRows {
     while (this.#from !== undefined) {
       const from = this.#from
       const to = from + this.#scan.rowsPerRun - 1
-      const [all, good, bytes] = asArray(this.#run.get(from, to))
-      if (all !== good) throw damaged(this.#culprit(from, to), 'a value is missing, too long, or of the wrong type')
+      const [all, bytes] = asArray(this.#run.get(from, to))
+      this.#to = to
       const after = to + 1
       this.#from = Number.isSafeInteger(after + this.#scan.rowsPerRun) ? after : undefined
-      if (typeof all === 'number' && all > 0 && bytes instanceof Uint8Array) {
+      if (typeof all === 'number' && all > 0) {
+        // Where every row breaks the rules.
+        if (!(bytes instanceof Uint8Array)) throw this.broken()
         return { rows: all, packed: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength) }
       }
       // Row ids may be far apart.
@@ -56,14 +60,16 @@ export class PackedRows {
     return undefined
   }
 
-  #culprit(from: number, to: number): string {
-    const { table, packed } = this.#scan
+  /** The error for a run whose packed bytes are not those of its rows: names the inode of the first that breaks the rules. */
+  broken(): FlistError {
+    const { table, packed, rowsPerRun } = this.#scan
     const statement = this.#database.prepare(
       `SELECT CAST(ino AS TEXT) FROM ${table} WHERE _rowid_ BETWEEN ? AND ? AND (${packed}) IS NULL LIMIT 1`,
     )
     statement.setReturnArrays(true)
-    const [ino] = asArray(statement.get(from, to))
-    return `inode ${typeof ino === 'string' ? ino.slice(0, 20) : 'NULL'} of table "${table}"`
+    const [ino] = asArray(statement.get(this.#to - rowsPerRun + 1, this.#to))
+    const what = typeof ino === 'string' ? `inode ${ino.slice(0, 20)}` : 'an inode'
+    return damaged(`${what} of table "${table}"`, 'a value is missing, too long, or of the wrong type')
   }
 }
 
