@@ -1,0 +1,71 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { FlistError } from '../base/index.ts'
+import { readHead, stampArchive } from './archive-file.ts'
+
+export type ArchiveFormat = 'fl' | 'v1'
+
+export interface CompileOptions {
+  /** SHA-256 of the archive, hex; the index is bound to it. */
+  digest: string
+  signal: AbortSignal
+  /** Rows read so far. */
+  onProgress?: ((rows: number) => void) | undefined
+  /** Stamp of the archive when its digest was taken: one that changed since is refused. */
+  stamp?: string | undefined
+}
+
+const SQLITE_MAGIC = Buffer.from('SQLite format 3\0', 'latin1')
+const GZIP_MAGIC = Buffer.from([0x1f, 0x8b])
+/** POSIX tar header, bytes. */
+const TAR = { size: 512, magic: 257, text: Buffer.from('ustar', 'latin1') } as const
+
+/** Which format a file is, by its content. Throws FLIST_FORMAT_UNKNOWN, FLIST_NOT_FOUND, FLIST_ARCHIVE_DAMAGED. */
+export async function detectFormat(path: string): Promise<ArchiveFormat> {
+  const head = await readHead(path, TAR.size)
+  if (head.subarray(0, GZIP_MAGIC.length).equals(GZIP_MAGIC)) return 'v1'
+  if (head.subarray(TAR.magic, TAR.magic + TAR.text.length).equals(TAR.text)) return 'v1'
+  if (head.subarray(0, SQLITE_MAGIC.length).equals(SQLITE_MAGIC)) {
+    const { hasTable, openHostileDatabase } = await import('./hostile-database.ts')
+    const database = openHostileDatabase(path, { tables: [], optional: ['inode', 'entries'] })
+    try {
+      if (hasTable(database, 'inode')) return 'fl'
+      if (hasTable(database, 'entries')) return 'v1'
+    } finally {
+      database.close()
+    }
+  }
+  throw new FlistError('FLIST_FORMAT_UNKNOWN', `Cannot read "${path}": it is neither an fl nor a v1 archive`, {
+    hint: 'Give an .fl or .flist file, or convert the image first: flistfs convert',
+  })
+}
+
+/**
+ * Reads an archive of either format and publishes its index at `indexPath`, whose folder must exist.
+ * Throws FLIST_ARCHIVE_DAMAGED, FLIST_LIMIT, FLIST_FORMAT_UNKNOWN, FLIST_NOT_FOUND, FLIST_INTERRUPTED, FLIST_CACHE_UNUSABLE.
+ */
+export async function compileArchive(archivePath: string, indexPath: string, options: CompileOptions): Promise<void> {
+  const format = await detectFormat(archivePath)
+  const { TreeBuilder } = await import('./tree-builder.ts')
+  const { writeIndex } = await import('./index-writer.ts')
+  const tree = new TreeBuilder({ format, hashBytes: format === 'fl' ? 32 : 16 })
+  const { signal, onProgress } = options
+  if (format === 'fl') {
+    const { readFl } = await import('./fl-reader.ts')
+    await readFl(archivePath, tree, { signal, onProgress })
+  } else {
+    const { readV1Archive } = await import('./v1/read.ts')
+    const scratchDir = await mkdtemp(join(dirname(indexPath), 'unpack-'))
+    try {
+      await readV1Archive(archivePath, tree, { signal, scratchDir, onProgress })
+    } finally {
+      await rm(scratchDir, { recursive: true, force: true })
+    }
+  }
+  if (options.stamp !== undefined && stampArchive(archivePath).text !== options.stamp) {
+    throw new FlistError('FLIST_DIGEST_MISMATCH', `Cannot use "${archivePath}": it changed while it was read`, {
+      hint: 'Wait until whatever writes it is done, then try again',
+    })
+  }
+  writeIndex(tree, indexPath, options.digest)
+}
