@@ -30,8 +30,9 @@ export async function run(words: readonly string[], signal: AbortSignal): Promis
 /** Help and version are no errors; commander has written them. */
 function usageCode(error: CommanderError, output: Output): number {
   if (error.exitCode === 0) return 0
-  const message = `Cannot understand the command line: ${error.message.replace(/^error: /, '').split('\n')[0]}`
-  return output.fail(new FlistError('FLIST_USAGE', message, { hint: 'See `flistfs --help`' }))
+  const [what = '', suggestion] = error.message.replace(/^error: /, '').split('\n')
+  const hint = suggestion ?? 'See `flistfs --help`'
+  return output.fail(new FlistError('FLIST_USAGE', `Cannot understand the command line: ${what}`, { hint }))
 }
 
 /** The whole command line. Each verb loads what it needs when it runs. */
@@ -44,8 +45,11 @@ export function buildProgram(context: Context, done: (code: number) => void): Co
     .configureOutput({ writeOut: (text) => write(1, text), writeErr: () => undefined })
     .helpCommand(false)
     .addHelpText('after', programExamples())
+    .allowExcessArguments()
     .action(() => {
-      throw new FlistError('FLIST_USAGE', 'Cannot do nothing: a verb is missing', { hint: 'See `flistfs --help`' })
+      const [name] = program.args
+      const why = name === undefined ? 'Cannot do nothing: a verb is missing' : `Cannot understand the verb "${name}"`
+      throw new FlistError('FLIST_USAGE', why, { hint: 'See `flistfs --help`' })
     })
   addMount(program, context, done)
   addUmount(program, context, done)

@@ -1,5 +1,6 @@
 import { chdir } from 'node:process'
 import { closeSync, openSync } from 'node:fs'
+import { flushCompileCache } from 'node:module'
 import { FlistError } from '../base/index.ts'
 import { setsid } from '../system/index.ts'
 
@@ -20,6 +21,8 @@ export function goToBackground(launcher: number): void {
   // The parent's number is asked for again: a launcher that was killed left us to another parent, which SIGUSR1 could end.
   if (process.ppid !== launcher) throw new FlistError('FLIST_INTERRUPTED', 'Cannot go on: the launcher is gone')
   process.kill(launcher, 'SIGUSR1')
+  // Usually written at exit, which a server that is killed never sees.
+  flushCompileCache()
 }
 
 /** Node has no dup2: the lowest free number is taken, which is the one just closed. */

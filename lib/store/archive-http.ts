@@ -63,9 +63,9 @@ function unusable(url: URL, why: string): FlistError {
   return new FlistError('FLIST_STORE_PROTOCOL', `Cannot fetch "${redactUrl(url)}": ${why}`)
 }
 
-/** The error of an answer that is neither 200 nor 304. Undefined for those. */
+/** The error of an answer that is not 200; undefined for that. */
 export function statusError(url: URL, status: number): FlistError | undefined {
-  if (status === 200 || status === 304) return undefined
+  if (status === 200) return undefined
   const what = `Cannot fetch "${redactUrl(url)}": the server answered ${status}`
   if (status === 404 || status === 410) {
     return new FlistError('FLIST_NOT_FOUND', what, {

@@ -1,0 +1,113 @@
+import { openSync, readFileSync } from 'node:fs'
+import { parentPort, workerData } from 'node:worker_threads'
+import { describeError, invariant, LIMITS, Log, type LogLevel } from '../base/index.ts'
+import { openIndex, type FlistIndex } from '../flist/index.ts'
+import { controlSocketPath, Counters, FetchServer, serveControl } from '../kernel/index.ts'
+import {
+  BlockCache,
+  CachedReader,
+  defaultCacheBytes,
+  openReader,
+  parseStoreRoute,
+  type ReaderRoute,
+} from '../store/index.ts'
+import { BlockTable, Fetcher, SegmentFiles } from '../vfs/index.ts'
+
+/** What the fetch thread of a mount is started with. */
+export interface FetchThreadData {
+  readonly id: string
+  /** The device. */
+  readonly fd: number
+  readonly table: SharedArrayBuffer
+  readonly counters: SharedArrayBuffer
+  readonly archiveName: string
+  readonly indexPath: string
+  readonly digest: string
+  readonly stores: readonly string[]
+  readonly baseDir: string
+  readonly cacheDir: string
+  readonly cacheBytesMax: number | undefined
+  readonly timeoutMs: number
+  readonly verifyAlways: boolean
+  readonly logFile: string | undefined
+  readonly logLevel: LogLevel
+}
+
+/** The fetch thread: opens cache and stores, and serves misses and questions until the session says `close`. */
+async function main(data: FetchThreadData): Promise<void> {
+  invariant(parentPort, 'fetch-thread runs as a worker')
+  const startedAt = Date.now()
+  const log = new Log(data.logFile === undefined ? 2 : openSync(data.logFile, 'a', 0o640), data.logLevel)
+  const index = openIndex(data.indexPath, data.digest)
+  const cache = await BlockCache.open(data.cacheDir, {
+    bytesMax: data.cacheBytesMax ?? defaultCacheBytes(data.cacheDir),
+    freeBytesMin: LIMITS.freeDiskBytesMin,
+    log,
+  })
+  const stores = openReader({ routes: routesOf(data, index), baseDir: data.baseDir, timeoutMs: data.timeoutMs, log })
+  const reader = new CachedReader(cache, stores, {
+    failureMemoryMs: LIMITS.failureMemoryMs,
+    log,
+    verifyAlways: data.verifyAlways,
+  })
+  const table = new BlockTable(index.blockCount, data.table)
+  const files = new SegmentFiles(data.cacheDir)
+  const fetcher = new Fetcher({ index, table, files, cache, reader, log, timeoutMs: data.timeoutMs })
+  const counters = new Counters(data.counters)
+  const server = new FetchServer({ port: parentPort, fd: data.fd, fetcher, counters, log })
+  const closing = new AbortController()
+  process.on('uncaughtException', (error) =>
+    log.error('a fault of ours', { error: describeError(error), stack: error.stack }),
+  )
+  const running = server.run()
+  const control = await serveControl(controlSocketPath(data.id), () => ({
+    archive: data.archiveName,
+    digest: data.digest,
+    uptimeSeconds: (Date.now() - startedAt) / 1000,
+    entries: index.rowCount,
+    contentBytes: index.contentBytes,
+    blocks: { total: index.blockCount, cached: table.filled },
+    reads: {
+      bytes: counters.get('bytesRead') + counters.get('fetchedBytesRead'),
+      fromCache: counters.get('readsFromCache'),
+      fetched: counters.get('readsFetched'),
+      waiting: server.waiting,
+      errors: counters.get('errors'),
+      interrupted: counters.get('interrupted'),
+    },
+    cache: reader.stats(),
+    requests: counters.requests(),
+    stores: stores.stats(),
+    memory: { rssBytes: process.memoryUsage.rss(), mappedIndexBytes: residentOf(data.indexPath) },
+  }))
+  const filling = data.verifyAlways ? Promise.resolve() : fetcher.fillTable(closing.signal)
+  await running
+  closing.abort()
+  fetcher.close()
+  await filling
+  await control.close()
+  await reader.close()
+  await stores[Symbol.asyncDispose]()
+  await cache.close()
+  index.close()
+  parentPort.close()
+}
+
+/** `--store` replaces the archive's own routes. */
+function routesOf(data: FetchThreadData, index: FlistIndex): ReaderRoute[] {
+  if (data.stores.length === 0) return [...index.routes]
+  return data.stores.map((words) => ({ ...parseStoreRoute(words), trusted: true }))
+}
+
+/** Resident bytes of a mapped file in this process, from /proc/self/smaps. */
+function residentOf(path: string): number {
+  let bytes = 0
+  let inside = false
+  for (const line of readFileSync('/proc/self/smaps', 'utf8').split('\n')) {
+    if (/^[0-9a-f]+-[0-9a-f]+ /.test(line)) inside = line.endsWith(path)
+    else if (inside && line.startsWith('Rss:')) bytes += Number(/\d+/.exec(line)?.[0] ?? 0) * 1024
+  }
+  return bytes
+}
+
+await main(workerData as FetchThreadData)

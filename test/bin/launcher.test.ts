@@ -1,0 +1,118 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { chmodSync, copyFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t from 'tap'
+
+const ROOT = resolve(import.meta.dirname, '../..')
+const BACKGROUND = JSON.stringify(join(ROOT, 'lib/commands/background.ts'))
+
+/** Stands where bin/flistfs.ts does: the launcher is the thing tried, with a program that does what each case calls for. */
+const PROGRAM = `
+import { goToBackground, launcherPid } from ${BACKGROUND}
+import { readlinkSync, writeFileSync, writeSync } from 'node:fs'
+const [verb, how, file] = process.argv.slice(2).filter((word) => word !== '--json')
+const note = (text: string) => writeFileSync(file ?? '/dev/null', text)
+process.on('SIGINT', () => { note('SIGINT'); process.exit(130) })
+process.on('SIGTERM', () => { note('SIGTERM'); process.exit(how === 'slow-end' ? 7 : 130) })
+if (launcherPid() === undefined) { writeSync(1, 'foreground ' + verb); process.exit(0) }
+if (how === 'fail') { writeSync(2, 'no such thing'); process.exit(11) }
+if (how === 'crash') throw new Error('broken at start')
+if (how === 'kill') process.kill(process.pid, 'SIGKILL')
+if (how === 'serve') {
+  writeSync(1, 'mounted')
+  goToBackground(launcherPid() ?? 0)
+  const ends = [0, 1, 2].map((fd) => readlinkSync('/proc/self/fd/' + fd)).join(' ')
+  note([process.pid, process.cwd(), ends].join(' '))
+} else {
+  note(String(process.pid))
+}
+setTimeout(() => {}, 20_000)
+`
+
+for (const shell of ['dash', 'bash']) {
+  t.test(`launcher under ${shell}`, { skip: !hasShell(shell) && `${shell} is not installed` }, async (t) => {
+    const dir = t.testdir({ bin: { 'flistfs.ts': PROGRAM } })
+    for (const name of ['flistfs', 'node']) copyFileSync(join(ROOT, 'bin', name), join(dir, 'bin', name))
+    chmodSync(join(dir, 'bin/flistfs'), 0o755)
+    const file = join(dir, 'note')
+
+    const start = (...words: string[]) => {
+      writeFileSync(file, '')
+      const env = { ...process.env, FLISTFS_NODE: process.execPath, NODE_OPTIONS: '', FLISTFS_LAUNCHER: '' }
+      const child = spawn(shell, [join(dir, 'bin/flistfs'), ...words], { env, stdio: ['ignore', 'pipe', 'pipe'] })
+      t.teardown(() => child.kill('SIGKILL'))
+      const out = { stdout: '', stderr: '' }
+      child.stdout.on('data', (chunk) => (out.stdout += String(chunk)))
+      child.stderr.on('data', (chunk) => (out.stderr += String(chunk)))
+      // 'close' comes when nobody holds the pipes: a server that kept them would be seen here.
+      return { child, out, end: once(child, 'close', { signal: AbortSignal.timeout(15_000) }) }
+    }
+    const noted = async () => {
+      for (const end = Date.now() + 10_000; Date.now() < end; await sleep(10)) {
+        const text = existsSync(file) ? readFileSync(file, 'utf8') : ''
+        if (text !== '') return text
+      }
+      throw new Error('the program noted nothing')
+    }
+
+    await t.test('mount returns 0 once the server serves, and the server lets go of everything', async (t) => {
+      const { out, end } = start('mount', 'serve', file)
+      t.strictSame(await end, [0, null])
+      t.equal(out.stdout, 'mounted')
+      const [pid, ...rest] = (await noted()).split(' ')
+      t.strictSame(rest, ['/', '/dev/null', '/dev/null', '/dev/null'])
+      t.ok(process.kill(Number(pid), 'SIGTERM'), 'the server lives on')
+    })
+
+    await t.test('mount gives the code and the message of a server that cannot', async (t) => {
+      const { out, end } = start('mount', 'fail')
+      t.strictSame(await end, [11, null])
+      t.equal(out.stderr, 'no such thing')
+    })
+
+    await t.test('mount gives 1 for a crash at start', async (t) => {
+      const { out, end } = start('--json', 'mount', 'crash')
+      t.strictSame(await end, [1, null])
+      t.match(out.stderr, 'broken at start')
+    })
+
+    await t.test('mount gives 137 for a server that was killed', async (t) => {
+      t.strictSame(await start('mount', 'kill').end, [137, null])
+    })
+
+    await t.test('a signal while waiting ends the server too, and its code is given', async (t) => {
+      for (const [signal, how, code] of [
+        ['SIGINT', 'wait', 130],
+        ['SIGTERM', 'slow-end', 7],
+      ] as const) {
+        const { child, end } = start('mount', how, file)
+        const pid = Number(await noted())
+        writeFileSync(file, '')
+        child.kill(signal)
+        t.strictSame(await end, [code, null])
+        t.equal(await noted(), signal)
+        t.throws(() => process.kill(pid, 0), 'the server is gone')
+      }
+    })
+
+    await t.test('other verbs, --foreground and --help stay in the foreground', async (t) => {
+      for (const words of [
+        ['list'],
+        ['mount', '--foreground'],
+        ['mount', 'x', '-f'],
+        ['mount', '--help'],
+        ['--json', 'umount', 'mount'],
+      ]) {
+        const { out, end } = start(...words)
+        t.strictSame(await end, [0, null])
+        t.match(out.stdout, 'foreground', words.join(' '))
+      }
+    })
+  })
+}
+
+function hasShell(name: string): boolean {
+  return (process.env['PATH'] ?? '').split(':').some((dir) => existsSync(join(dir, name)))
+}
