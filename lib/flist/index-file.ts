@@ -75,6 +75,8 @@ export interface FlistIndex {
   nameOf(row: number): Buffer
   /** `usr/bin/env`; the root's is empty. */
   pathOf(row: number): Buffer
+  /** Gives resident pages back: they come again from the page cache when touched. */
+  release(): void
   /** Ends the mapping: nothing of this index may be touched afterwards. Idempotent. */
   close(): void
 }
@@ -257,6 +259,10 @@ class MappedIndex implements FlistIndex {
       at = this.parent[at] ?? 0
     }
     return Buffer.concat(parts.reverse())
+  }
+
+  release(): void {
+    this.#mapping.release()
   }
 
   close(): void {

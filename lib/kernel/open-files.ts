@@ -1,17 +1,10 @@
 import { closeSync } from 'node:fs'
-import { ERRNO, type Log } from '../base/index.ts'
-import { FUSE_IOCTL, ioctl } from '../system/index.ts'
-import type { RowOrErrno } from '../vfs/index.ts'
+import { errnoName, type Log } from '../base/index.ts'
+import { errno, FUSE_IOCTL, ioctl } from '../system/index.ts'
+import type { RowOrErrno, Tree, WholeFiles } from '../vfs/index.ts'
 import { BACKING_MAP, FOPEN, IN_HEADER, OPEN_OUT, OUT_HEADER, type Words } from '../wire/index.ts'
 
 const BODY_WORD = OUT_HEADER.size / 4
-
-/** What passthrough needs to know of the tree and the cache. */
-export interface WholeFiles {
-  rowOf(nodeIdLo: number, nodeIdHi: number): RowOrErrno
-  /** A descriptor of a file that holds the row's content whole, or -1. The caller closes it. */
-  openWhole(row: number): number
-}
 
 interface Open {
   count: number
@@ -26,12 +19,14 @@ interface Open {
  */
 export class OpenFiles {
   readonly #fd: number
+  readonly #tree: Tree
   readonly #whole: WholeFiles
   readonly #log: Log
   readonly #opens = new Map<number, Open>()
 
-  constructor(fd: number, whole: WholeFiles, log: Log) {
+  constructor(fd: number, tree: Tree, whole: WholeFiles, log: Log) {
     this.#fd = fd
+    this.#tree = tree
     this.#whole = whole
     this.#log = log
   }
@@ -68,19 +63,20 @@ export class OpenFiles {
   }
 
   #row(frame: Words): RowOrErrno {
-    return this.#whole.rowOf(frame.u32[IN_HEADER.nodeid / 4] ?? 0, frame.u32[IN_HEADER.nodeid / 4 + 1] ?? 0)
+    return this.#tree.rowOf(frame.u32[IN_HEADER.nodeid / 4] ?? 0, frame.u32[IN_HEADER.nodeid / 4 + 1] ?? 0)
   }
 
   /** A backing id for the row, or 0 where its content is not whole here, or the kernel refuses. */
   #back(row: number): number {
-    const file = this.#whole.openWhole(row)
+    const file = this.#whole.open(row)
     if (file < 0) return 0
     const map = Buffer.alloc(BACKING_MAP.size)
     map.writeInt32LE(file, BACKING_MAP.fd)
     const id = ioctl(this.#fd, FUSE_IOCTL.backingOpen, map)
+    const why = id > 0 ? '' : errnoName(errno())
     closeSync(file)
     if (id > 0) return id
-    this.#log.debug('passthrough refused', { row, errno: ERRNO.EIO })
+    this.#log.warn('the kernel refused passthrough', { row, errno: why })
     return 0
   }
 }

@@ -1,7 +1,7 @@
 import { FlistError, LIMITS, type Log, describeError, displayBytes } from '../base/index.ts'
 import type { FlistIndex } from '../flist/index.ts'
 import { isFloatRounding } from '../flist/index.ts'
-import type { BlockRef, CachedReader, Fetched, Place } from '../store/index.ts'
+import type { BlockCache, BlockRef, CachedReader, Fetched, Place } from '../store/index.ts'
 import type { BlockTable } from './block-table.ts'
 import { readFully } from './cached-reads.ts'
 import { FileOrder, plainBytes } from './file-order.ts'
@@ -14,6 +14,8 @@ export interface FetcherParts {
   readonly index: FlistIndex
   readonly table: BlockTable
   readonly files: SegmentFiles
+  readonly cache: BlockCache
+  /** Reads through the cache. */
   readonly reader: CachedReader
   readonly log: Log
   /** Milliseconds until a read fails. */
@@ -100,7 +102,7 @@ export class Fetcher {
     const fd = location === undefined ? -1 : this.#parts.files.open(location.segment)
     if (location !== undefined && fd >= 0 && readFully(fd, piece, 0, end - start, location.offset + start)) return piece
     // The segment went away or is shorter than its rows say: fetched once more, past the cache's word.
-    if (location !== undefined) this.#parts.reader.forget(this.#ref(row, nth, false), location)
+    this.#parts.cache.forget(this.#ref(row, nth, false).key)
     const again = await this.#fetch(row, nth, false, signal)
     if (again.bytes === undefined) {
       throw new FlistError('FLIST_CACHE_UNUSABLE', 'Cannot read a block back from the cache', {
@@ -174,16 +176,13 @@ export class Fetcher {
    * come by here. Returns when all is looked up.
    */
   async fillTable(signal: AbortSignal): Promise<void> {
-    const { index, table, reader } = this.#parts
+    const { index, table, cache } = this.#parts
     const step = 512
     for (let from = 0; from < index.blockCount && !signal.aborted; from += step) {
       const to = Math.min(from + step, index.blockCount)
-      for (let block = from; block < to; block += 1) {
-        if (table.has(block)) continue
-        const at = block * index.hashBytes
-        const location = reader.peek(index.ids.subarray(at, at + index.hashBytes))
-        if (location !== undefined) table.set(block, location)
-      }
+      cache.findMany(index.keys, index.hashBytes, from, to, (block, at) => {
+        if (!table.has(block)) table.set(block, at)
+      })
       await new Promise(setImmediate)
     }
   }

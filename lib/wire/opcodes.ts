@@ -124,7 +124,7 @@ export const OPCODE_INFO = {
   [OPCODE.removemapping]: op('REMOVEMAPPING', 4),
   [OPCODE.syncfs]: op('SYNCFS', 8),
   [OPCODE.tmpfile]: op('TMPFILE', 16, 1, WRITES),
-  [OPCODE.statx]: op('STATX', 32),
+  [OPCODE.statx]: op('STATX', 24),
 } as const satisfies Record<number, OpcodeInfo>
 
 /** One more than the largest opcode: the length of a table by opcode. */

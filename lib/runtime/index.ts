@@ -1,0 +1,2 @@
+export { hideLower, mountOverlay } from './overlay.ts'
+export type { OverlayWords, RootAttributes } from './overlay.ts'

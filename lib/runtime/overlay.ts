@@ -1,0 +1,85 @@
+import { chmodSync, chownSync, existsSync, mkdirSync, rmdirSync, statSync, utimesSync } from 'node:fs'
+import { errnoName, FlistError } from '../base/index.ts'
+import { MNT, mountAsync, MS, umountAsync } from '../system/index.ts'
+
+/** The root's attributes: an overlay shows those of its upper folder. */
+export interface RootAttributes {
+  /** 12 bits. */
+  readonly mode: number
+  readonly uid: number
+  readonly gid: number
+  /** Seconds, with a fraction. */
+  readonly mtime: number
+}
+
+export interface OverlayWords {
+  /** Where the read-only tree is mounted. */
+  readonly lower: string
+  /** Holds `upper` and `work`; made if absent, kept. */
+  readonly changes: string
+  readonly directory: string
+  readonly root: RootAttributes
+  readonly suid: boolean
+  readonly dev: boolean
+}
+
+/**
+ * Mounts the kernel's overlayfs on `directory`: reads from `lower`, changes into `changes`. `index=on` keeps inode numbers
+ * and hard links at copy-up and remount. Throws FLIST_MOUNT_FAILED or FLIST_NOT_PERMITTED. Runs beside the thread that
+ * serves `lower`, which the kernel looks at meanwhile.
+ */
+export async function mountOverlay(words: OverlayWords): Promise<void> {
+  const upper = `${words.changes}/upper`
+  const work = `${words.changes}/work`
+  prepareUpper(upper, work, words)
+  const data = [
+    `lowerdir=${escapeOption(words.lower).replaceAll(':', String.raw`\:`)}`,
+    `upperdir=${escapeOption(upper)}`,
+    `workdir=${escapeOption(work)}`,
+    'index=on',
+    'xino=on',
+  ].join(',')
+  const flags = (words.suid ? 0 : MS.NOSUID) | (words.dev ? 0 : MS.NODEV)
+  const errno = await mountAsync('flistfs', words.directory, 'overlay', flags, data)
+  if (errno === 0) return
+  const name = errnoName(errno)
+  if (name === 'ESTALE') {
+    throw new FlistError('FLIST_MOUNT_FAILED', `Cannot mount "${words.directory}": "${words.changes}" holds changes to another archive`, {
+      hint: 'Name another folder with --upper, or the archive that these changes belong to',
+    })
+  }
+  const code = name === 'EPERM' ? 'FLIST_NOT_PERMITTED' : 'FLIST_MOUNT_FAILED'
+  throw new FlistError(code, `Cannot mount an overlay on "${words.directory}": ${name}`, {
+    hint: `"${words.changes}" must lie on a disk of this machine (ext4, xfs, btrfs, tmpfs), not on an overlay; \`dmesg\` says more`,
+  })
+}
+
+function prepareUpper(upper: string, work: string, { root, changes }: OverlayWords): void {
+  try {
+    mkdirSync(work, { recursive: true })
+    if (existsSync(upper) && statSync(upper).isDirectory()) return
+    mkdirSync(upper)
+    chownSync(upper, root.uid, root.gid)
+    chmodSync(upper, root.mode)
+    utimesSync(upper, root.mtime, root.mtime)
+  } catch (cause) {
+    throw new FlistError('FLIST_MOUNT_FAILED', `Cannot keep changes in "${changes}"`, {
+      hint: 'Name a folder that can be written with --upper',
+      cause,
+    })
+  }
+}
+
+/** Commas end an option and backslashes escape: a path may hold both. */
+function escapeOption(path: string): string {
+  return path.replaceAll('\\', '\\\\').replaceAll(',', String.raw`\,`)
+}
+
+/**
+ * Takes the lower mount out of the tree: the overlay keeps it alive, and with the overlay it ends. So a plain umount(8) of
+ * the overlay takes both away.
+ */
+export async function hideLower(lower: string): Promise<void> {
+  await umountAsync(lower, MNT.DETACH)
+  rmdirSync(lower)
+}
