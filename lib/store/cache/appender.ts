@@ -1,0 +1,95 @@
+import { LIMITS, systemCode } from '../../base/index.ts'
+import type { Ledger } from './ledger.ts'
+import { alignUp } from './layout.ts'
+import type { Location, Place } from './layout.ts'
+import type { SegmentFiles } from './segment-files.ts'
+
+/** Decides where bytes go and puts them there. Each process appends to a shared segment that no other process writes. */
+export class Appender {
+  readonly #files: SegmentFiles
+  readonly #segmentBytes: number
+  #current: { segment: number; end: number } | undefined
+  /** Segments of large files, by `Place.file`. */
+  readonly #own = new Map<string, number>()
+  #mayAdopt = true
+
+  constructor(files: SegmentFiles, segmentBytes: number) {
+    this.#files = files
+    this.#segmentBytes = segmentBytes
+  }
+
+  /** Writes at the end of the current segment. SQLite's and the system's errors come out as they are. */
+  append(ledger: Ledger, bytes: Uint8Array, now: number): Location {
+    if (this.#current === undefined || this.#current.end + bytes.length > this.#segmentBytes) this.#next(ledger, now)
+    const current = this.#current!
+    const at = { segment: current.segment, offset: current.end, bytes: bytes.length }
+    this.#files.write(at, bytes)
+    current.end = alignUp(at.offset + at.bytes)
+    return at
+  }
+
+  /** Writes at its place in the file's own segment; undefined while that segment is being removed. */
+  writeInPlace(ledger: Ledger, bytes: Uint8Array, place: Place, now: number): Location | undefined {
+    const segment = this.ownSegment(ledger, place.file, place.fileBytes, now)
+    if (segment === undefined) return undefined
+    const at = { segment, offset: place.offset, bytes: bytes.length }
+    this.#files.write(at, bytes)
+    return at
+  }
+
+  ownSegment(ledger: Ledger, file: string, fileBytes: number, now: number): number | undefined {
+    const known = this.#own.get(file)
+    if (known !== undefined) return known
+    const segment = ledger.ownSegment(file, fileBytes, now)
+    if (segment === undefined) return undefined
+    this.#files.createSparse(segment, fileBytes)
+    this.#own.set(file, segment)
+    return segment
+  }
+
+  #next(ledger: Ledger, now: number): void {
+    this.seal(ledger)
+    this.#current = this.#adopt(ledger)
+    if (this.#current !== undefined) return
+    const segment = ledger.newShared(now)
+    this.#files.create(segment)
+    this.#current = { segment, end: 0 }
+  }
+
+  /** Goes on where a process that has ended stopped: a thousand short lives leave few segments. Tried once for each database. */
+  #adopt(ledger: Ledger): { segment: number; end: number } | undefined {
+    if (!this.#mayAdopt) return undefined
+    this.#mayAdopt = false
+    const room = this.#segmentBytes - LIMITS.blockBytesMax
+    const segment = ledger.adopt(room)
+    if (segment === undefined) return undefined
+    try {
+      // What lies behind the last row was written by the dead process and never named: left alone.
+      const end = alignUp(this.#files.size(segment))
+      if (end <= room) return { segment, end }
+    } catch (error) {
+      if (systemCode(error) !== 'ENOENT') throw error
+    }
+    ledger.seal(segment)
+    return undefined
+  }
+
+  /** Lets another process adopt the current segment, or eviction remove it. */
+  seal(ledger: Ledger): void {
+    if (this.#current !== undefined) ledger.seal(this.#current.segment)
+    this.#current = undefined
+  }
+
+  /** The segment is gone: nothing more goes there. */
+  abandon(segment: number): void {
+    if (this.#current?.segment === segment) this.#current = undefined
+    for (const [file, own] of this.#own) if (own === segment) this.#own.delete(file)
+  }
+
+  /** The database is another one now. */
+  reset(): void {
+    this.#current = undefined
+    this.#own.clear()
+    this.#mayAdopt = true
+  }
+}

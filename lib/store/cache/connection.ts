@@ -1,0 +1,132 @@
+import { describeError, FlistError } from '../../base/index.ts'
+import type { Log } from '../../base/index.ts'
+import { databaseInode, faultOf, setAside } from './database.ts'
+import { Ledger } from './ledger.ts'
+import { thisProcess } from './writer-identity.ts'
+import type { Identity } from './writer-identity.ts'
+
+const MOVED_CHECK_MS = 250
+const RETRY_MS_MIN = 1000
+const RETRY_MS_MAX = 30_000
+
+/** Keeps the database open through everything that may befall it: busy, full, damaged, removed under us. */
+export class Connection {
+  readonly #dir: string
+  readonly #log: Log
+  readonly #me: Identity = thisProcess()
+  /** Called when the database is another one: nothing known of segments holds. */
+  readonly #onReset: () => void
+  #ledger: Ledger | undefined
+  #retryAt = 0
+  #retryMs = RETRY_MS_MIN
+  #movedCheckAt = 0
+  #closed = false
+
+  constructor(dir: string, log: Log, onReset: () => void) {
+    this.#dir = dir
+    this.#log = log
+    this.#onReset = onReset
+  }
+
+  /** Throws FLIST_CACHE_UNUSABLE; other failures leave the cache unusable until a later try. */
+  open(): void {
+    try {
+      this.#open()
+    } catch (error) {
+      if (error instanceof FlistError) throw error
+      this.#backOff(error)
+    }
+  }
+
+  /** For reading: the database if it is open, whether or not it can be written. */
+  get current(): Ledger | undefined {
+    return this.#ledger
+  }
+
+  /** For writing: undefined while the database is closed or a failed write is not long enough ago. */
+  usable(): Ledger | undefined {
+    if (this.#closed) return undefined
+    const now = Date.now()
+    if (now < this.#retryAt) return undefined
+    if (this.#ledger !== undefined && now > this.#movedCheckAt) this.#checkMoved(now)
+    if (this.#ledger === undefined) this.#reopen()
+    return this.#ledger
+  }
+
+  /** Looks at the next use whether somebody removed or replaced the database. */
+  suspectMoved(): void {
+    this.#movedCheckAt = 0
+  }
+
+  succeeded(): void {
+    this.#retryMs = RETRY_MS_MIN
+  }
+
+  /** A statement or a write failed: decides what that means. Never throws. */
+  failed(error: unknown): void {
+    const broken = faultOf(error) === 'broken' && this.#ledger !== undefined
+    if (!broken) {
+      this.#movedCheckAt = 0
+      this.#backOff(error)
+      return
+    }
+    this.#log.warn('cache database is damaged and starts anew', { cache: this.#dir, reason: describeError(error) })
+    const inode = this.#ledger?.inode ?? 0n
+    this.#drop()
+    try {
+      setAside(this.#dir, inode)
+    } catch (cause) {
+      this.#backOff(cause)
+    }
+  }
+
+  close(): void {
+    this.#closed = true
+    this.#ledger?.close()
+    this.#ledger = undefined
+  }
+
+  #open(): void {
+    try {
+      this.#ledger = new Ledger(this.#dir, this.#me)
+    } catch (error) {
+      if (error instanceof FlistError || faultOf(error) !== 'broken') throw error
+      this.#log.warn('cache database is damaged and starts anew', { cache: this.#dir, reason: describeError(error) })
+      setAside(this.#dir, 0n)
+      this.#ledger = new Ledger(this.#dir, this.#me)
+    }
+    this.#movedCheckAt = Date.now() + MOVED_CHECK_MS
+  }
+
+  #reopen(): void {
+    try {
+      this.#open()
+    } catch (error) {
+      this.#backOff(error)
+    }
+  }
+
+  #checkMoved(now: number): void {
+    this.#movedCheckAt = now + MOVED_CHECK_MS
+    if (databaseInode(this.#dir) === this.#ledger?.inode) return
+    this.#log.warn('cache database was removed or replaced', { cache: this.#dir })
+    this.#drop()
+  }
+
+  #drop(): void {
+    this.#ledger?.close()
+    this.#ledger = undefined
+    this.#onReset()
+  }
+
+  #backOff(error: unknown): void {
+    if (this.#retryMs === RETRY_MS_MIN) {
+      this.#log.warn('cache cannot be written, blocks are served from memory', {
+        cache: this.#dir,
+        reason: describeError(error),
+      })
+    }
+    this.#retryAt = Date.now() + this.#retryMs
+    this.#retryMs = Math.min(2 * this.#retryMs, RETRY_MS_MAX)
+  }
+}

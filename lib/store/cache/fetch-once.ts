@@ -1,0 +1,258 @@
+import { describeError, FlistError } from '../../base/index.ts'
+import type { Log } from '../../base/index.ts'
+import { codecReady, prepareCodec } from '../codec-tools.ts'
+import type { BlockReader, BlockRef } from '../port.ts'
+import type { BlockCache } from './block-cache.ts'
+import type { ClaimRequest } from './claim-desk.ts'
+import type { Location, Place } from './layout.ts'
+
+export interface CachedReaderOptions {
+  /** Milliseconds a block's failure is answered without asking again; `LIMITS.failureMemoryMs`. */
+  readonly failureMemoryMs: number
+  readonly log: Log
+  /** Milliseconds since 1970, for the memory of failures. */
+  readonly now?: () => number
+}
+
+/** At least one of the two is there. `bytes` is shared with other readers: read only. */
+export interface CachedBlock {
+  readonly location: Location | undefined
+  readonly bytes: Buffer | undefined
+}
+
+export interface CacheCounters {
+  /** Answered from the cache at once. */
+  hits: number
+  /** Began a fetch, or waited for another process's. */
+  misses: number
+  /** Joined a fetch of this process. */
+  joined: number
+  fetched: number
+  bytesFetched: number
+  /** Had to wait for another process (or another reader of this one). */
+  waitedForOther: number
+  failures: number
+}
+
+interface Waiter {
+  readonly resolve: (block: CachedBlock) => void
+  readonly reject: (error: unknown) => void
+  readonly signal: AbortSignal
+  readonly onAbort: () => void
+}
+
+interface Flight {
+  readonly ref: BlockRef
+  readonly place: Place | undefined
+  readonly name: string
+  readonly waiters: Set<Waiter>
+  readonly controller: AbortController
+  request: ClaimRequest | undefined
+}
+
+const FAILURES_MAX = 10_000
+const READ_TRIES = 3
+
+/** Blocks from the cache, else fetched: each once, however many readers and processes ask. */
+export class CachedReader implements BlockReader {
+  readonly counters: CacheCounters = {
+    hits: 0,
+    misses: 0,
+    joined: 0,
+    fetched: 0,
+    bytesFetched: 0,
+    waitedForOther: 0,
+    failures: 0,
+  }
+  readonly #cache: BlockCache
+  readonly #reader: BlockReader
+  readonly #failureMemoryMs: number
+  readonly #log: Log
+  readonly #now: () => number
+  readonly #flights = new Map<string, Flight>()
+  readonly #failures = new Map<string, { error: unknown; until: number }>()
+  #closed = false
+
+  constructor(cache: BlockCache, reader: BlockReader, options: CachedReaderOptions) {
+    this.#cache = cache
+    this.#reader = reader
+    this.#failureMemoryMs = options.failureMemoryMs
+    this.#log = options.log
+    this.#now = options.now ?? Date.now
+  }
+
+  /**
+   * Where the block lies, its bytes, or both. Throws what the reader throws; FLIST_FILE_TRUNCATED where the cached block
+   * has another length than the file needs; FLIST_INTERRUPTED when `signal` aborts: the fetch ends with its last waiter.
+   */
+  get(ref: BlockRef, place: Place | undefined, signal: AbortSignal): Promise<CachedBlock> {
+    if (signal.aborted || this.#closed) return Promise.reject(interrupted(ref))
+    const location = this.#cache.find(ref.key)
+    if (location !== undefined) {
+      this.counters.hits += 1
+      return location.bytes === ref.plainBytes
+        ? Promise.resolve({ location, bytes: undefined })
+        : Promise.reject(wrongLength(ref, location))
+    }
+    const name = `${ref.plainBytes} ${ref.id.toString('latin1')}${ref.key.toString('latin1')}`
+    let flight = this.#flights.get(name)
+    if (flight !== undefined) this.counters.joined += 1
+    else {
+      const failure = this.#failures.get(name)
+      if (failure !== undefined && this.#now() < failure.until) return Promise.reject(asError(failure.error))
+      this.counters.misses += 1
+      flight = this.#begin(ref, place, name)
+    }
+    return this.#join(flight, signal)
+  }
+
+  /** The block's bytes, for readers that are no mount. Throws as `get` does. */
+  async read(ref: BlockRef, signal: AbortSignal): Promise<Buffer> {
+    for (let tries = 0; tries < READ_TRIES; tries += 1) {
+      const { location, bytes } = await this.get(ref, undefined, signal)
+      if (bytes !== undefined) return bytes
+      const cached = location === undefined ? undefined : this.#cache.read(location)
+      if (cached !== undefined) return cached
+      this.#cache.forget(ref.key)
+    }
+    return this.#reader.read(ref, signal)
+  }
+
+  /** Ends every fetch (FLIST_INTERRUPTED to who waits) and disposes of the reader; the cache stays open. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    for (const flight of this.#flights.values()) this.#abandon(flight)
+    await this.#reader[Symbol.asyncDispose]()
+  }
+
+  #begin(ref: BlockRef, place: Place | undefined, name: string): Flight {
+    const flight: Flight = {
+      ref,
+      place,
+      name,
+      waiters: new Set(),
+      controller: new AbortController(),
+      request: undefined,
+    }
+    this.#flights.set(name, flight)
+    if (codecReady()) this.#claim(flight)
+    else void this.#prepare(flight)
+    return flight
+  }
+
+  /** Once a process: after it, blocks of an earlier boot can be verified. */
+  async #prepare(flight: Flight): Promise<void> {
+    try {
+      await prepareCodec()
+    } catch (error) {
+      this.#fail(flight, error)
+      return
+    }
+    if (!this.#isCurrent(flight)) return
+    const at = this.#cache.find(flight.ref.key)
+    if (at === undefined) this.#claim(flight)
+    else this.#settle(flight, at, undefined)
+  }
+
+  #claim(flight: Flight): void {
+    const request = this.#cache.claims.request(flight.ref.key, (won, at) => {
+      if (request.waited) this.counters.waitedForOther += 1
+      if (won) void this.#fetch(flight)
+      else this.#settle(flight, at, undefined)
+    })
+    flight.request = request
+  }
+
+  async #fetch(flight: Flight): Promise<void> {
+    const { ref, place } = flight
+    try {
+      const bytes = await this.#reader.read(ref, flight.controller.signal)
+      this.counters.fetched += 1
+      this.counters.bytesFetched += bytes.length
+      this.#settle(flight, this.#cache.put(ref, bytes, place), bytes)
+    } catch (error) {
+      this.#fail(flight, error)
+    } finally {
+      this.#cache.release(ref.key)
+    }
+  }
+
+  #join(flight: Flight, signal: AbortSignal): Promise<CachedBlock> {
+    return new Promise((resolve, reject) => {
+      const waiter: Waiter = { resolve, reject, signal, onAbort: () => this.#leave(flight, waiter) }
+      signal.addEventListener('abort', waiter.onAbort, { once: true })
+      flight.waiters.add(waiter)
+    })
+  }
+
+  #leave(flight: Flight, waiter: Waiter): void {
+    if (!flight.waiters.delete(waiter)) return
+    waiter.reject(interrupted(flight.ref))
+    if (flight.waiters.size === 0) this.#abandon(flight)
+  }
+
+  #abandon(flight: Flight): void {
+    if (this.#isCurrent(flight)) this.#flights.delete(flight.name)
+    if (flight.request !== undefined) this.#cache.claims.cancel(flight.request)
+    flight.controller.abort()
+    for (const waiter of this.#takeWaiters(flight)) waiter.reject(interrupted(flight.ref))
+  }
+
+  #settle(flight: Flight, location: Location | undefined, bytes: Buffer | undefined): void {
+    if (this.#isCurrent(flight)) this.#flights.delete(flight.name)
+    const wrong = bytes === undefined && location?.bytes !== flight.ref.plainBytes
+    for (const waiter of this.#takeWaiters(flight)) {
+      if (wrong) waiter.reject(wrongLength(flight.ref, location))
+      else waiter.resolve({ location, bytes })
+    }
+  }
+
+  #fail(flight: Flight, error: unknown): void {
+    if (!this.#isCurrent(flight)) return
+    this.#flights.delete(flight.name)
+    this.counters.failures += 1
+    this.#log.warn('block cannot be fetched', { block: flight.ref.id.toString('hex'), reason: describeError(error) })
+    this.#remember(flight.name, error)
+    for (const waiter of this.#takeWaiters(flight)) waiter.reject(error)
+  }
+
+  #remember(name: string, error: unknown): void {
+    const now = this.#now()
+    if (this.#failures.size >= FAILURES_MAX) {
+      for (const [old, failure] of this.#failures) if (failure.until <= now) this.#failures.delete(old)
+      if (this.#failures.size >= FAILURES_MAX) this.#failures.clear()
+    }
+    this.#failures.set(name, { error, until: now + this.#failureMemoryMs })
+  }
+
+  #takeWaiters(flight: Flight): Waiter[] {
+    const waiters = [...flight.waiters]
+    flight.waiters.clear()
+    for (const waiter of waiters) waiter.signal.removeEventListener('abort', waiter.onAbort)
+    return waiters
+  }
+
+  #isCurrent(flight: Flight): boolean {
+    return this.#flights.get(flight.name) === flight
+  }
+}
+
+function interrupted(ref: BlockRef): FlistError {
+  return new FlistError(
+    'FLIST_INTERRUPTED',
+    `Cannot read block "${ref.id.toString('hex')}": nobody waits for it any more`,
+  )
+}
+
+function wrongLength(ref: BlockRef, at: Location | undefined): FlistError {
+  return new FlistError(
+    'FLIST_FILE_TRUNCATED',
+    `Cannot read block "${ref.id.toString('hex')}": it holds ${at?.bytes ?? 0} bytes, the file needs ${ref.plainBytes}`,
+    { hint: 'The archive was damaged by its writer: pack it again' },
+  )
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(describeError(error))
+}

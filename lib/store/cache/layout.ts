@@ -1,0 +1,48 @@
+/** The cache's files; byte by byte in `docs/cache-layout.md`. The layout's version is in the path and in the database. */
+export const CACHE_LAYOUT = {
+  version: 1,
+  /** `application_id` of `cache.db`: "flst". */
+  applicationId: 0x666c7374,
+  folder: 'v1',
+  database: 'cache.db',
+  segments: 'segments',
+  /** Every block in a shared segment begins at a multiple of this. */
+  alignBytes: 64,
+  /** Blocks of a segment of its own lie at multiples of this. */
+  placeBytes: 512 * 1024,
+} as const
+
+/** Where a block's plain bytes lie. Valid as long as the segment's file exists: ids are never used again. */
+export interface Location {
+  /** Below 2^32. */
+  readonly segment: number
+  readonly offset: number
+  readonly bytes: number
+}
+
+/** Where a block belongs in a large file's own segment. */
+export interface Place {
+  /** Names the file for all processes: the archive's digest and the row. */
+  readonly file: string
+  /** Block index times 512 KiB. */
+  readonly offset: number
+  readonly fileBytes: number
+}
+
+/** `<cacheDir>/v1/segments/3f/1087.seg`. Pure: the session thread opens segments by it. */
+export function segmentPath(cacheDir: string, segment: number): string {
+  const folder = (segment % 256).toString(16).padStart(2, '0')
+  return `${cacheDir}/${CACHE_LAYOUT.folder}/${CACHE_LAYOUT.segments}/${folder}/${segment}.seg`
+}
+
+export function databasePath(cacheDir: string): string {
+  return `${cacheDir}/${CACHE_LAYOUT.folder}/${CACHE_LAYOUT.database}`
+}
+
+export function alignUp(offset: number): number {
+  return Math.ceil(offset / CACHE_LAYOUT.alignBytes) * CACHE_LAYOUT.alignBytes
+}
+
+export function sameLocation(a: Location, b: Location): boolean {
+  return a.segment === b.segment && a.offset === b.offset && a.bytes === b.bytes
+}

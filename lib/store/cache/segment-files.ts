@@ -1,0 +1,132 @@
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  statSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs'
+import { dirname } from 'node:path'
+import { systemCode } from '../../base/index.ts'
+import { segmentPath } from './layout.ts'
+import type { Location } from './layout.ts'
+
+const DESCRIPTORS_MAX = 32
+
+/** The segment files of one cache folder, as one process reads and writes them. System errors come out as they are. */
+export class SegmentFiles {
+  readonly #dir: string
+  /** Open files, the one used longest ago first. */
+  readonly #open = new Map<number, number>()
+  /** Bytes each file is known to have: files only grow. */
+  readonly #known = new Map<number, number>()
+
+  constructor(dir: string) {
+    this.#dir = dir
+  }
+
+  /** True when the file holds all of `at`; asks the system only where that is not known yet. */
+  covers(at: Location): boolean {
+    const end = at.offset + at.bytes
+    if (end <= (this.#known.get(at.segment) ?? 0)) return true
+    const bytes = statSync(segmentPath(this.#dir, at.segment), { throwIfNoEntry: false })?.size ?? 0
+    this.#known.set(at.segment, bytes)
+    return end <= bytes
+  }
+
+  exists(segment: number): boolean {
+    return statSync(segmentPath(this.#dir, segment), { throwIfNoEntry: false }) !== undefined
+  }
+
+  /** Makes the file of a new shared segment. */
+  create(segment: number): void {
+    const path = segmentPath(this.#dir, segment)
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+    this.#keep(segment, openSync(path, 'wx+', 0o600))
+  }
+
+  /** The sparse file of a large file's own segment: made by whoever comes first. */
+  createSparse(segment: number, fileBytes: number): void {
+    const path = segmentPath(this.#dir, segment)
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+    const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600)
+    this.#keep(segment, fd)
+    if (fstatSync(fd).size < fileBytes) ftruncateSync(fd, fileBytes)
+    this.#known.set(segment, fileBytes)
+  }
+
+  /** Bytes of the file as it is now. */
+  size(segment: number): number {
+    return fstatSync(this.#descriptor(segment)).size
+  }
+
+  write(at: Location, bytes: Uint8Array): void {
+    const fd = this.#descriptor(at.segment)
+    let done = 0
+    while (done < bytes.length) done += writeSync(fd, bytes, done, bytes.length - done, at.offset + done)
+    const end = at.offset + at.bytes
+    if (end > (this.#known.get(at.segment) ?? 0)) this.#known.set(at.segment, end)
+  }
+
+  /** Undefined when the file is gone or ends before. */
+  read(at: Location): Buffer | undefined {
+    const bytes = Buffer.allocUnsafe(at.bytes)
+    try {
+      const fd = this.#descriptor(at.segment)
+      let done = 0
+      while (done < at.bytes) {
+        const count = readSync(fd, bytes, done, at.bytes - done, at.offset + done)
+        if (count === 0) return undefined
+        done += count
+      }
+      return bytes
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT' || systemCode(error) === 'EIO') return undefined
+      throw error
+    }
+  }
+
+  /** Lets go of what is known and open; the file stays. */
+  forget(segment: number): void {
+    const fd = this.#open.get(segment)
+    if (fd !== undefined) closeSync(fd)
+    this.#open.delete(segment)
+    this.#known.delete(segment)
+  }
+
+  remove(segment: number): void {
+    this.forget(segment)
+    try {
+      unlinkSync(segmentPath(this.#dir, segment))
+    } catch (error) {
+      if (systemCode(error) !== 'ENOENT') throw error
+    }
+  }
+
+  close(): void {
+    for (const segment of [...this.#open.keys()]) this.forget(segment)
+  }
+
+  #descriptor(segment: number): number {
+    const known = this.#open.get(segment)
+    if (known !== undefined) {
+      this.#open.delete(segment)
+      this.#open.set(segment, known)
+      return known
+    }
+    return this.#keep(segment, openSync(segmentPath(this.#dir, segment), constants.O_RDWR | constants.O_NOFOLLOW))
+  }
+
+  #keep(segment: number, fd: number): number {
+    for (const oldest of this.#open.keys()) {
+      if (this.#open.size < DESCRIPTORS_MAX) break
+      this.forget(oldest)
+    }
+    this.#open.set(segment, fd)
+    return fd
+  }
+}

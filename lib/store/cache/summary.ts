@@ -1,0 +1,65 @@
+import { statfsSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { dirname } from 'node:path'
+import { env, geteuid } from 'node:process'
+import { DatabaseSync } from 'node:sqlite'
+import { describeError, FlistError, LIMITS } from '../../base/index.ts'
+import { databaseInode } from './database.ts'
+import { databasePath } from './layout.ts'
+
+export interface CacheSummary {
+  readonly bytes: number
+  readonly blocks: number
+  readonly segments: number
+  /** Groups of pinned blocks, by name. */
+  readonly pins: readonly string[]
+  /** The limit of whoever opened the cache last; 0 where nobody has. */
+  readonly bytesMax: number
+}
+
+/** Totals of a cache folder, for people; zeros where there is none. Throws FLIST_CACHE_UNUSABLE where it cannot be read. */
+export function cacheSummary(dir: string): CacheSummary {
+  if (databaseInode(dir) === 0n) return { bytes: 0, blocks: 0, segments: 0, pins: [], bytesMax: 0 }
+  let db: DatabaseSync | undefined
+  try {
+    db = new DatabaseSync(databasePath(dir), { readOnly: true, timeout: LIMITS.cacheBusyTimeoutMs })
+    const number = (sql: string): number => Number(db?.prepare(sql).get()?.['n'] ?? 0)
+    return {
+      bytes: number('SELECT coalesce(sum(bytes), 0) AS n FROM segment'),
+      blocks: number('SELECT count(*) AS n FROM block'),
+      segments: number('SELECT count(*) AS n FROM segment'),
+      pins: db
+        .prepare('SELECT DISTINCT name FROM pin ORDER BY name')
+        .all()
+        .map((row) => String(row['name'])),
+      bytesMax: number("SELECT value AS n FROM meta WHERE name = 'bytes_max'"),
+    }
+  } catch (cause) {
+    throw new FlistError('FLIST_CACHE_UNUSABLE', `Cannot read the cache "${dir}": ${describeError(cause)}`, {
+      hint: 'A damaged cache starts anew at the next mount; to begin now, delete the folder',
+      cause,
+    })
+  } finally {
+    db?.close()
+  }
+}
+
+/** `/var/cache/flistfs` for root, `$XDG_CACHE_HOME/flistfs` or `~/.cache/flistfs` for others. */
+export function defaultCacheDir(): string {
+  if (geteuid?.() === 0) return '/var/cache/flistfs'
+  const base = env['XDG_CACHE_HOME'] ?? ''
+  // The XDG rule: a path that is not absolute counts as unset.
+  return base.startsWith('/') ? `${base}/flistfs` : `${homedir()}/.cache/flistfs`
+}
+
+/** `LIMITS.cacheBytesDefault` or a quarter of the disk that holds (or will hold) `dir`, the smaller. */
+export function defaultCacheBytes(dir: string): number {
+  for (let path = dir; ; path = dirname(path)) {
+    try {
+      const disk = statfsSync(path)
+      return Math.min(LIMITS.cacheBytesDefault, Math.floor((disk.blocks * disk.bsize) / 4))
+    } catch {
+      if (path === dirname(path)) return LIMITS.cacheBytesDefault
+    }
+  }
+}
