@@ -70,7 +70,7 @@ export async function mountArchive(request: MountRequest, report: MountReport, s
     rw: request.rw !== undefined,
     foreground: launcher === undefined,
   }
-  const { serveMount } = await import('../kernel/index.ts')
+  const { serveMount } = await import('./serve.ts')
   return serveMount({
     archivePath: archive.path,
     archiveName: archive.name,

@@ -17,7 +17,6 @@ import {
   raiseReadahead,
   readMounts,
   registerMount,
-  runtimeDir,
   type ServeOptions,
   Session,
   topMount,
@@ -127,7 +126,8 @@ class Server {
       throw new FlistError('FLIST_MOUNT_FAILED', `Cannot find "${this.#served}" among the mounts`)
     raiseReadahead(entry.minor)
     if (rw !== undefined) await this.#makeWritable()
-    registerMount(this.#record(entry.minor))
+    const overlay = rw === undefined ? -1 : (topMount(readMounts(), directory)?.minor ?? -1)
+    registerMount(this.#record(entry.minor, overlay))
     this.#log.info('mounted', { directory, digest: this.#options.digest })
     onReady()
     this.#fetch.start()
@@ -187,7 +187,7 @@ class Server {
     this.#files.releaseUnlinked()
   }
 
-  #record(connection: number): MountRecord {
+  #record(connection: number, overlay: number): MountRecord {
     const { directory, archiveName, digest, cacheDir, rw } = this.#options
     return {
       id: this.#id,
@@ -198,7 +198,7 @@ class Server {
       pidStart: processStart(process.pid) ?? 0,
       startedAt: new Date().toISOString(),
       cacheDir,
-      rw: rw === undefined ? undefined : { upper: rw.upper },
+      rw: rw === undefined ? undefined : { upper: rw.upper, overlay },
       connection,
     }
   }
@@ -233,7 +233,6 @@ class Server {
       verifyAlways,
       logFile,
       logLevel,
-      runtimeDir: runtimeDir(),
     }
   }
 }

@@ -1,6 +1,6 @@
 export { askControl, serveControl } from './control.ts'
 export type { ControlHandler, ControlRequest, ControlServer } from './control.ts'
-export { mountNamed, MOUNT_TYPE, overlayLowers, readMounts, topMount } from './mount-info.ts'
+export { mountNamed, MOUNT_TYPE, readMounts, topMount } from './mount-info.ts'
 export type { MountEntry } from './mount-info.ts'
 export { isAlive, processStart, signalProcess, waitForEnd } from './processes.ts'
 export type { ProcessName } from './processes.ts'

@@ -82,26 +82,3 @@ function tryRealpath(path: string): string | undefined {
     return undefined
   }
 }
-
-/**
- * The lower folders of an overlay, topmost first. The kernel escapes twice: overlayfs puts a backslash before `:` and `\`, and
- * mountinfo writes octal.
- */
-export function overlayLowers(entry: MountEntry): string[] {
-  if (entry.type !== 'overlay') return []
-  const lowers: string[] = []
-  // A comma inside a value is written `\,` by overlayfs, and the backslash as \134.
-  const options = unescapeOctal(entry.superOptions).split(/(?<!\\),/)
-  for (const option of options) {
-    const at = option.indexOf('=')
-    const name = option.slice(0, at)
-    const value = option.slice(at + 1)
-    if (name === 'lowerdir+') lowers.push(unescapeBackslash(value))
-    if (name === 'lowerdir') lowers.push(...value.split(/(?<!\\):/).map(unescapeBackslash))
-  }
-  return lowers
-}
-
-function unescapeBackslash(text: string): string {
-  return text.replace(/\\(.)/g, '$1')
-}

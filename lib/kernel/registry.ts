@@ -32,8 +32,11 @@ export interface MountRecord {
   /** ISO 8601. */
   readonly startedAt: string
   readonly cacheDir: string
-  /** A writable mount: the overlay is at `directory`, our own mount at `lower`; `upper` undefined: thrown away. */
-  readonly rw?: { readonly upper: string | undefined; readonly lower: string } | undefined
+  /**
+   * A writable mount: at `directory` stands an overlay with this device number's minor, and our own mount is seen only by
+   * it. `upper` undefined: changes are thrown away.
+   */
+  readonly rw?: { readonly upper: string | undefined; readonly overlay: number } | undefined
   /** Minor number of the mount's device: the name of the connection under /sys/fs/fuse/connections. */
   readonly connection: number
 }
@@ -114,17 +117,16 @@ export function listMounts(mounts: readonly MountEntry[] = readMounts()): MountL
   return listings.toSorted((a, b) => (a.startedAt < b.startedAt ? -1 : 1))
 }
 
-/** Where our own file system of a record is mounted: below the overlay of a writable one. */
-export function servedDirectory(record: MountRecord): string {
-  return record.rw?.lower ?? record.directory
+/** True for the mount of a record: ours, or the overlay on ours. */
+export function isMountOf(entry: MountEntry, record: MountRecord): boolean {
+  if (entry.directory !== record.directory) return false
+  if (record.rw !== undefined) return entry.type === 'overlay' && entry.minor === record.rw.overlay
+  return entry.type === MOUNT_TYPE && entry.minor === record.connection
 }
 
 function stateOf(record: MountRecord, mounts: readonly MountEntry[]): MountState | undefined {
   const alive = isAlive(record)
-  const mounted = mounts.some(
-    (entry) =>
-      entry.type === MOUNT_TYPE && entry.minor === record.connection && entry.directory === servedDirectory(record),
-  )
+  const mounted = mounts.some((entry) => isMountOf(entry, record))
   if (mounted) return alive ? 'mounted' : 'dead'
   return alive ? 'leaving' : undefined
 }

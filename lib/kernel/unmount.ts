@@ -2,9 +2,9 @@ import { execFileSync } from 'node:child_process'
 import { readdirSync, writeFileSync } from 'node:fs'
 import { describeError, ERRNO, errnoName, FlistError } from '../base/index.ts'
 import { MNT, mount, umount } from '../system/index.ts'
-import { MOUNT_TYPE, type MountEntry, overlayLowers, mountNamed, readMounts, topMount } from './mount-info.ts'
+import { MOUNT_TYPE, type MountEntry, mountNamed, readMounts } from './mount-info.ts'
 import { isAlive, type ProcessName, signalProcess, waitForEnd } from './processes.ts'
-import { listMounts, type MountListing, servedDirectory, unregisterMount } from './registry.ts'
+import { isMountOf, listMounts, type MountListing, unregisterMount } from './registry.ts'
 
 export interface UnmountOptions {
   /** Leave the tree at once; the server ends with its last user. */
@@ -23,11 +23,11 @@ export interface UnmountResult {
 const LEAVE_MS = 10_000
 const FUSECTL = '/sys/fs/fuse/connections'
 
-/** What stands at a directory: our own mount, and the overlay on it when it is writable. */
+/** What stands at a directory: our own mount, or the overlay of a writable one, which keeps ours alive. */
 interface Found {
-  readonly directory: string
-  readonly overlay: MountEntry | undefined
-  readonly served: MountEntry
+  readonly entry: MountEntry
+  /** Number of the connection under fusectl. */
+  readonly connection: number
   readonly record: MountListing | undefined
 }
 
@@ -36,49 +36,27 @@ interface Found {
  * dead or hangs: it never touches the directory itself. Throws FLIST_NOT_MOUNTED, FLIST_MOUNT_FAILED (busy), FLIST_NOT_PERMITTED.
  */
 export async function unmount(name: string, options: UnmountOptions, signal: AbortSignal): Promise<UnmountResult> {
-  const found = findMount(name)
-  if (options.force) abortConnection(found.served.minor)
-  const flags = options.lazy || options.force ? MNT.DETACH : 0
-  if (found.overlay) takeAway(found.overlay, flags)
-  // The server of a writable mount may have seen the overlay go and have left by itself.
-  if (isStillThere(found.served)) takeAway(found.served, flags)
-  const ended = await waitForServer(found, options, signal)
-  return { directory: found.directory, ended }
+  const { entry, connection, record } = findMount(name)
+  if (options.force) abortConnection(connection)
+  takeAway(entry, options.lazy || options.force ? MNT.DETACH : 0)
+  const ended = await waitForServer(record, options, signal)
+  return { directory: entry.directory, ended }
 }
 
 function findMount(name: string): Found {
   const mounts = readMounts()
   const top = mountNamed(mounts, name)
   if (top === undefined) throw notOurs(name, 'nothing is mounted there')
-  const found = explain(top, mounts, listMounts(mounts))
-  if (found === undefined) throw notOurs(name, `the ${top.type} mounted there is not ours`)
-  return found
+  const record = listMounts(mounts).find((listing) => isMountOf(top, listing))
+  // An overlay that no record of ours names is somebody else's, even over our mount.
+  if (record === undefined && top.type !== MOUNT_TYPE) throw notOurs(name, `the ${top.type} mounted there is not ours`)
+  return { entry: top, connection: record?.connection ?? top.minor, record }
 }
 
 function notOurs(name: string, why: string): FlistError {
   return new FlistError('FLIST_NOT_MOUNTED', `Cannot unmount "${name}": ${why}`, {
     hint: 'See `flistfs list` for what is mounted',
   })
-}
-
-function explain(top: MountEntry, mounts: readonly MountEntry[], listings: readonly MountListing[]): Found | undefined {
-  const served = top.type === MOUNT_TYPE ? top : lowerOf(top, mounts)
-  if (served === undefined) return undefined
-  const record = listings.find(
-    (listing) => listing.connection === served.minor && servedDirectory(listing) === served.directory,
-  )
-  const overlay = served === top ? undefined : top
-  // Someone else's overlay over our mount is theirs to take away, unless our record says it is ours.
-  if (overlay && record?.rw === undefined) return undefined
-  return { directory: top.directory, overlay, served, record }
-}
-
-function lowerOf(overlay: MountEntry, mounts: readonly MountEntry[]): MountEntry | undefined {
-  for (const lower of overlayLowers(overlay)) {
-    const entry = topMount(mounts, lower)
-    if (entry?.type === MOUNT_TYPE) return entry
-  }
-  return undefined
 }
 
 function isStillThere(entry: MountEntry): boolean {
@@ -123,8 +101,11 @@ function abortConnection(connection: number): void {
   }
 }
 
-async function waitForServer(found: Found, options: UnmountOptions, signal: AbortSignal): Promise<boolean> {
-  const { record } = found
+async function waitForServer(
+  record: MountListing | undefined,
+  options: UnmountOptions,
+  signal: AbortSignal,
+): Promise<boolean> {
   if (record === undefined) return true
   const server: ProcessName = { pid: record.pid, pidStart: record.pidStart }
   const shared = listMounts().some((other) => other.id !== record.id && other.pid === record.pid)
@@ -137,7 +118,7 @@ async function waitForServer(found: Found, options: UnmountOptions, signal: Abor
   }
   throw new FlistError(
     'FLIST_TIMEOUT',
-    `Cannot see the server of "${found.directory}" end: process ${record.pid} is still there`,
+    `Cannot see the server of "${record.directory}" end: process ${record.pid} is still there`,
     {
       hint: `It is unmounted; end the process with \`kill ${record.pid}\``,
     },

@@ -7,6 +7,7 @@ import { errnoName, FlistError, type FlistErrorCode, invariant } from '../base/i
  * Each returns what the C function returns; `errno()` is valid right after a failed call.
  */
 const libc = koffi.load(null)
+type ForeignFunction = ReturnType<typeof libc.func>
 
 const pollfd = koffi.struct('pollfd', { fd: 'int', events: 'short', revents: 'short' })
 koffi.struct('iovec', { base: 'void *', len: 'size_t' })
@@ -93,7 +94,7 @@ export function mountAsync(source: string, target: string, type: string, flags: 
 }
 
 /** 0, or the errno of a call that says -1. */
-function callAsync(call: koffi.KoffiFunction, words: readonly (string | number)[]): Promise<number> {
+function callAsync(call: ForeignFunction, words: readonly (string | number)[]): Promise<number> {
   return new Promise((resolve, reject) => {
     call.async(...words, (error: Error | null, result: number) => {
       if (error) reject(error)

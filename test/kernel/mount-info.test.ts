@@ -1,14 +1,7 @@
 import { mkdirSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import {
-  mountNamed,
-  overlayLowers,
-  parseMounts,
-  readMounts,
-  topMount,
-  unescapeOctal,
-} from '../../lib/kernel/mount-info.ts'
+import { mountNamed, parseMounts, readMounts, topMount, unescapeOctal } from '../../lib/kernel/mount-info.ts'
 
 t.test('parseMounts() reads the lines of the kernel', async (t) => {
   const [first, second, ...rest] = parseMounts(
@@ -40,15 +33,6 @@ t.test('topMount() gives the last one made', async (t) => {
   const mounts = parseMounts('1 0 0:1 / /a rw - tmpfs one rw\n2 1 0:2 / /a rw - tmpfs two rw')
   t.equal(topMount(mounts, '/a')?.source, 'two')
   t.equal(topMount(mounts, '/b'), undefined)
-})
-
-t.test('overlayLowers() undoes both escapings', async (t) => {
-  const line = (options: string) => parseMounts(`1 0 0:1 / /a rw - overlay overlay ${options}`)[0]
-  const lowers = (options: string) => overlayLowers(line(options) ?? t.fail('no entry'))
-  t.strictSame(lowers('rw,lowerdir=/a:/b,upperdir=/u'), ['/a', '/b'])
-  t.strictSame(lowers('rw,lowerdir=/a\\134:b,upperdir=/u'), ['/a:b'])
-  t.strictSame(lowers('rw,lowerdir+=/a,lowerdir+=/b'), ['/a', '/b'])
-  t.strictSame(overlayLowers(parseMounts('1 0 0:1 / /a rw - tmpfs t lowerdir=/x')[0] ?? t.fail('no entry')), [])
 })
 
 t.test('mountNamed() follows links to a mount', async (t) => {

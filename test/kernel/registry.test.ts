@@ -67,9 +67,10 @@ t.test('listMounts() tells what is served, dead or leaving, oldest first', async
   registerMount(record('dead', { ...GONE, connection: 71 }))
   registerMount(record('leaving', { connection: 72, startedAt: '2026-01-03T00:00:00Z' }))
   registerMount(
-    record('rw', { connection: 73, rw: { upper: undefined, lower: '/low' }, startedAt: '2026-01-04T00:00:00Z' }),
+    record('rw', { connection: 73, rw: { upper: undefined, overlay: 80 }, startedAt: '2026-01-04T00:00:00Z' }),
   )
-  const listings = listMounts(mounted(['/mnt/served', 70], ['/mnt/dead', 71], ['/mnt/leaving', 99], ['/low', 73]))
+  const overlay = parseMounts('9 1 0:80 / /mnt/rw rw - overlay flistfs lowerdir=/low')
+  const listings = listMounts([...mounted(['/mnt/served', 70], ['/mnt/dead', 71], ['/mnt/leaving', 99]), ...overlay])
   t.strictSame(
     listings.map(({ id, state }) => [id, state]),
     [
