@@ -16,6 +16,8 @@ const IDLE_MS = 30_000
 export class HttpSource implements BlockSource {
   readonly name: string
   readonly #base: URL
+  /** Of `base`, without a slash at its end. */
+  readonly #path: string
   readonly #authorization: string | undefined
   readonly #agent: Agent
   /** Which layout had the last block: the other one is asked second. */
@@ -24,7 +26,7 @@ export class HttpSource implements BlockSource {
   constructor(name: string, base: string, secrets: Secrets, timeoutMs: number = LIMITS.tryTimeoutMs) {
     this.name = name
     this.#base = new URL(base)
-    this.#base.pathname = this.#base.pathname.replace(/\/+$/, '')
+    this.#path = this.#base.pathname.replace(/\/+$/, '')
     this.#authorization = authorization(secrets)
     this.#agent = new Agent({
       connections: LIMITS.connectionsPerStore,
@@ -58,7 +60,7 @@ export class HttpSource implements BlockSource {
 
   #url(hex: string, flat: boolean): URL {
     const url = new URL(this.#base)
-    url.pathname += flat ? `/${hex}` : `/${hex.slice(0, 2)}/${hex}`
+    url.pathname = flat ? `${this.#path}/${hex}` : `${this.#path}/${hex.slice(0, 2)}/${hex}`
     return url
   }
 

@@ -1,0 +1,306 @@
+import { execFileSync, spawn } from 'node:child_process'
+import { createServer, type Server, type Socket } from 'node:net'
+import { writeFileSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { inspect } from 'node:util'
+import { createClient } from 'redis'
+import t, { type Test } from 'tap'
+import { openSource } from '../../lib/store/open.ts'
+import type { BlockSource } from '../../lib/store/port.ts'
+import { makeBlock, NEVER, type TestBlock } from './blocks.ts'
+import { storeSuite } from './store-suite.ts'
+
+const SECRET = 'hunter2-s3cr3t'
+const NO_REDIS = !hasRedis() && 'redis-server is not installed: apt-get install redis-server'
+
+function hasRedis(): boolean {
+  try {
+    execFileSync('redis-server', ['--version'], { stdio: 'ignore', timeout: 10_000 })
+    return true
+  } catch {
+    return false
+  }
+}
+
+interface Redis {
+  readonly port: number
+  readonly socket: string
+  stop(): Promise<void>
+}
+
+/** A real server on 127.0.0.1, ::1 and a unix socket; ready when this returns. */
+async function startRedis(t: Test, options: readonly string[] = [], wantedPort?: number): Promise<Redis> {
+  const dir = t.testdir()
+  const port = wantedPort ?? (await freePort())
+  const socket = `${dir}/redis.sock`
+  const common = [
+    '--save',
+    '',
+    '--appendonly',
+    'no',
+    '--dir',
+    dir,
+    '--bind',
+    '127.0.0.1',
+    '::1',
+    '--unixsocket',
+    socket,
+  ]
+  const child = spawn('redis-server', ['--port', String(port), ...common, ...options], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
+  const stop = async (): Promise<void> => {
+    child.kill('SIGKILL')
+    await ended
+  }
+  t.teardown(stop)
+  for await (const text of child.stdout as AsyncIterable<Buffer>)
+    if (text.includes('eady to accept connections unix') || text.includes('accept connections at')) break
+  child.stdout.resume()
+  return { port, socket, stop }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer()
+  const port = await listen(server)
+  await new Promise((resolve) => server.close(resolve))
+  return port
+}
+
+async function listen(server: Server): Promise<number> {
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const address = server.address()
+  return address !== null && typeof address === 'object' ? address.port : 0
+}
+
+async function fill(port: number, blocks: readonly TestBlock[], database = 0, password?: string): Promise<void> {
+  const client = createClient({
+    socket: { port, host: '127.0.0.1' },
+    database,
+    ...(password === undefined ? {} : { password }),
+  })
+  client.on('error', () => {})
+  await client.connect()
+  for (const { ref, stored } of blocks) await client.set(ref.id, stored)
+  client.destroy()
+}
+
+async function open(t: Test, url: string, timeoutMs = 3000): Promise<BlockSource> {
+  const source = await openSource(url, { baseDir: '/', trusted: true, timeoutMs })
+  t.teardown(() => source[Symbol.asyncDispose]())
+  return source
+}
+
+async function failure(source: BlockSource, id: Buffer): Promise<unknown> {
+  const error: unknown = await source.get(id, NEVER).then(
+    () => 'no error',
+    (thrown: unknown) => thrown,
+  )
+  return error
+}
+
+t.test('a real server, in every way to reach it', { skip: NO_REDIS }, async (t) => {
+  const { port, socket } = await startRedis(t)
+  const urls = [
+    `redis://127.0.0.1:${port}`,
+    `redis://[::1]:${port}/2`,
+    `redis://${socket}`,
+    `zdb://127.0.0.1:${port}`,
+    `zdb://[::1]:${port}/default`,
+    `zdb://${socket}`,
+  ]
+  for (const url of urls) {
+    await t.test(url.replace(socket, '/SOCKET').replace(String(port), 'PORT'), async (t) => {
+      await storeSuite(t, async (blocks) => {
+        await fill(port, blocks, url.endsWith('/2') ? 2 : 0)
+        return openSource(url, { baseDir: '/' })
+      })
+    })
+  }
+  await t.test('an empty value is no block', async (t) => {
+    const { ref } = await makeBlock(1)
+    await fill(port, [{ ref, plain: Buffer.alloc(0), stored: Buffer.alloc(0) }])
+    await t.rejects((await open(t, `redis://127.0.0.1:${port}`)).get(ref.id, NEVER), {
+      code: 'FLIST_STORE_PROTOCOL',
+      message: /empty/,
+    })
+  })
+})
+
+t.test('passwords', { skip: NO_REDIS }, async (t) => {
+  const { port, socket } = await startRedis(t, ['--requirepass', SECRET])
+  const block = await makeBlock(5000)
+  await fill(port, [block], 0, SECRET)
+  const file = `${dirname(socket)}/password`
+  writeFileSync(file, `${SECRET}\n`)
+  process.env['FLISTFS_TEST_PASSWORD'] = SECRET
+  t.teardown(() => delete process.env['FLISTFS_TEST_PASSWORD'])
+  const host = `127.0.0.1:${port}`
+  const good = [
+    `redis://:${SECRET}@${host}`,
+    `redis://default:${SECRET}@${host}`,
+    `redis://${SECRET}@${host}`,
+    `redis://${host}?password-file=${file}`,
+    `redis://${host}?password-env=FLISTFS_TEST_PASSWORD`,
+    `redis://${socket}?password-file=${file}`,
+  ]
+  for (const url of good)
+    t.ok(
+      (await (await open(t, url)).get(block.ref.id, NEVER))?.equals(block.stored),
+      url.replaceAll(SECRET, 'PASSWORD'),
+    )
+  for (const url of [`redis://${host}`, `redis://:wrong-${SECRET}@${host}`, `redis://wrong-${SECRET}@${host}`]) {
+    const error = await failure(await open(t, url), block.ref.id)
+    t.match(error, { code: 'FLIST_STORE_DENIED', message: /^Cannot read from store "redis:/ })
+    t.notMatch(inspect(error, { depth: 20 }), SECRET)
+  }
+})
+
+t.test('a server that ends and comes back', { skip: NO_REDIS }, async (t) => {
+  const first = await startRedis(t)
+  const block = await makeBlock(5000)
+  await fill(first.port, [block])
+  const source = await open(t, `redis://127.0.0.1:${first.port}`)
+  t.ok(await source.get(block.ref.id, NEVER))
+  await first.stop()
+  t.match(await failure(source, block.ref.id), { code: 'FLIST_STORE_UNREACHABLE' })
+  t.match(await failure(source, block.ref.id), { code: 'FLIST_STORE_UNREACHABLE' })
+  const again = await startRedis(t, [], first.port)
+  await fill(again.port, [block])
+  t.ok((await source.get(block.ref.id, NEVER))?.equals(block.stored))
+})
+
+type Answer = (command: string[], socket: Socket) => string | undefined
+
+/** Answers that redis cannot be brought to give. Only what the client here sends is parsed: arrays of bulk strings. */
+async function fakeZdb(t: Test, answer: Answer): Promise<{ port: number; commands: string[][] }> {
+  const commands: string[][] = []
+  const sockets = new Set<Socket>()
+  const server = createServer((socket) => {
+    sockets.add(socket)
+    socket.on('error', () => {})
+    let text = ''
+    socket.on('data', (data) => {
+      text += data.toString('latin1')
+      for (let parsed = parse(text); parsed !== undefined; parsed = parse(text)) {
+        text = text.slice(parsed.used)
+        commands.push(parsed.command)
+        const reply = answer(parsed.command, socket)
+        if (reply !== undefined) socket.write(reply, 'latin1')
+      }
+    })
+  })
+  const port = await listen(server)
+  t.teardown(() => {
+    for (const socket of sockets) socket.destroy()
+    server.close()
+  })
+  return { port, commands }
+}
+
+function parse(text: string): { command: string[]; used: number } | undefined {
+  const head = /^\*(\d+)\r\n/.exec(text)
+  if (head === null) return undefined
+  let at = head[0].length
+  const command: string[] = []
+  for (let i = 0; i < Number(head[1]); i += 1) {
+    const size = /^\$(\d+)\r\n/.exec(text.slice(at))
+    if (size === null) return undefined
+    at += size[0].length
+    const length = Number(size[1])
+    if (text.length < at + length + 2) return undefined
+    command.push(text.slice(at, at + length))
+    at += length + 2
+  }
+  return { command, used: at }
+}
+
+const block = await makeBlock(300)
+const { id } = block.ref
+const found = `$${block.stored.length}\r\n${block.stored.toString('latin1')}\r\n`
+
+t.test('zdb: SELECT with the password before anything else, on each connection', async (t) => {
+  let first = true
+  const { port, commands } = await fakeZdb(t, ([name], socket) => {
+    if (name === 'SELECT') return '+OK\r\n'
+    if (!first) return found
+    first = false
+    socket.destroy()
+    return undefined
+  })
+  const source = await open(t, `zdb://user:${SECRET}@127.0.0.1:${port}/space`)
+  t.match(await failure(source, id), { code: 'FLIST_STORE_UNREACHABLE' })
+  t.ok((await source.get(id, NEVER))?.equals(block.stored))
+  const get = ['GET', id.toString('latin1')]
+  const select = ['SELECT', 'space', SECRET]
+  t.same(commands, [select, get, select, get], 'no HELLO, no CLIENT, no AUTH')
+})
+
+t.test('zdb: default namespace, user name only: nothing but GET', async (t) => {
+  const { port, commands } = await fakeZdb(t, () => found)
+  const source = await open(t, `zdb://someone@127.0.0.1:${port}/default`)
+  t.ok(await source.get(id, NEVER))
+  t.same(
+    commands.map(([name]) => name),
+    ['GET'],
+  )
+})
+
+const REPLIES: [string, string][] = [
+  ['-Namespace not found\r\n', 'FLIST_STORE_PROTOCOL'],
+  ['-Namespace protected and private\r\n', 'FLIST_STORE_DENIED'],
+  ['-Access denied\r\n', 'FLIST_STORE_DENIED'],
+  ['-Command not supported\r\n', 'FLIST_STORE_PROTOCOL'],
+  [`-ERR unknown command 'SELECT', with args beginning with: 'space' '${SECRET}'\r\n`, 'FLIST_STORE_PROTOCOL'],
+  ['-LOADING Redis is loading the dataset in memory\r\n', 'FLIST_STORE_UNREACHABLE'],
+  [`$2\r\nno\r\n`, 'FLIST_STORE_PROTOCOL'],
+]
+for (const [reply, code] of REPLIES) {
+  t.test(`SELECT answered by ${reply.trim().replace(SECRET, 'PASSWORD')}: ${code}`, async (t) => {
+    const { port } = await fakeZdb(t, () => reply)
+    const error = await failure(await open(t, `zdb://:${SECRET}@127.0.0.1:${port}/space`), id)
+    t.match(error, { code, message: /^Cannot read from store "zdb:\/\/\*\*\*@/ })
+    t.notMatch(inspect(error, { depth: 20 }), SECRET)
+  })
+}
+
+t.test('GET answered by something else', async (t) => {
+  for (const [reply = '', code] of [
+    [':1\r\n', 'PROTOCOL'],
+    ['-Invalid key\r\n', 'PROTOCOL'],
+    ['+OK\r\n', 'PROTOCOL'],
+    ['*0\r\n', 'PROTOCOL'],
+    ['!!!\r\n', 'UNREACHABLE'],
+  ]) {
+    const { port } = await fakeZdb(t, () => reply)
+    t.match(await failure(await open(t, `zdb://127.0.0.1:${port}`), id), { code: `FLIST_STORE_${code}` }, reply)
+  }
+})
+
+t.test('silence has a deadline, in connecting and in answering, and a dead connection is replaced', async (t) => {
+  let mute = true
+  const { port, commands } = await fakeZdb(t, ([name]) =>
+    name === 'SELECT' ? (mute ? undefined : '+OK\r\n') : undefined,
+  )
+  const source = await open(t, `zdb://127.0.0.1:${port}/space`, 200)
+  t.match(await failure(source, id), { code: 'FLIST_TIMEOUT' })
+  mute = false
+  t.match(await failure(source, id), { code: 'FLIST_TIMEOUT' })
+  t.match(await failure(source, id), { code: 'FLIST_TIMEOUT' })
+  t.equal(commands.filter(([name]) => name === 'SELECT').length, 3, 'one connection for each')
+})
+
+t.test('many requests use two connections, not more', async (t) => {
+  const sockets = new Set<Socket>()
+  const { port } = await fakeZdb(t, (_, socket) => {
+    sockets.add(socket)
+    return found
+  })
+  const source = await open(t, `zdb://127.0.0.1:${port}`)
+  for (let round = 0; round < 5; round += 1) {
+    const all = await Promise.all(Array.from({ length: 100 }, () => source.get(id, NEVER)))
+    t.ok(all.every((stored) => stored?.equals(block.stored)))
+  }
+  t.equal(sockets.size, 2)
+})
