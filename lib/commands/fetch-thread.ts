@@ -45,11 +45,7 @@ async function main(data: FetchThreadData): Promise<void> {
     log,
   })
   const stores = openReader({ routes: routesOf(data, index), baseDir: data.baseDir, timeoutMs: data.timeoutMs, log })
-  const reader = new CachedReader(cache, stores, {
-    failureMemoryMs: LIMITS.failureMemoryMs,
-    log,
-    verifyAlways: data.verifyAlways,
-  })
+  const reader = new CachedReader(cache, stores, { failureMemoryMs: LIMITS.failureMemoryMs, log })
   const table = new BlockTable(index.blockCount, data.table)
   const files = new SegmentFiles(data.cacheDir)
   const fetcher = new Fetcher({ index, table, files, cache, reader, log, timeoutMs: data.timeoutMs })
@@ -75,7 +71,7 @@ async function main(data: FetchThreadData): Promise<void> {
       errors: counters.get('errors'),
       interrupted: counters.get('interrupted'),
     },
-    cache: reader.stats(),
+    cache: reader.counters,
     requests: counters.requests(),
     stores: stores.stats(),
     memory: { rssBytes: process.memoryUsage.rss(), mappedIndexBytes: residentOf(data.indexPath) },
@@ -86,8 +82,7 @@ async function main(data: FetchThreadData): Promise<void> {
   fetcher.close()
   await filling
   await control.close()
-  await reader.close()
-  await stores[Symbol.asyncDispose]()
+  await reader[Symbol.asyncDispose]()
   await cache.close()
   index.close()
   parentPort.close()

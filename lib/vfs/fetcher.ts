@@ -1,7 +1,7 @@
 import { FlistError, LIMITS, type Log, describeError, displayBytes } from '../base/index.ts'
 import type { FlistIndex } from '../flist/index.ts'
 import { isFloatRounding } from '../flist/index.ts'
-import type { BlockCache, BlockRef, CachedReader, Fetched, Place } from '../store/index.ts'
+import type { BlockCache, BlockRef, CachedBlock, CachedReader, Place } from '../store/index.ts'
 import type { BlockTable } from './block-table.ts'
 import { readFully } from './cached-reads.ts'
 import { FileOrder, plainBytes } from './file-order.ts'
@@ -60,8 +60,10 @@ export class Fetcher {
       this.advance(row, first + from, first + to)
       return await Promise.all(pieces)
     } catch (error) {
-      if (error instanceof FlistError) throw this.#named(error, row)
-      throw error
+      // Who waited too long hears that, not that he left.
+      const cause: unknown = deadline.signal.aborted ? deadline.signal.reason : error
+      if (cause instanceof FlistError) throw this.#named(cause, row)
+      throw cause
     } finally {
       clearTimeout(timer)
       signal.removeEventListener('abort', leave)
@@ -112,7 +114,7 @@ export class Fetcher {
     return again.bytes.subarray(start, end)
   }
 
-  async #fetch(row: number, nth: number, ahead: boolean, signal: AbortSignal): Promise<Fetched> {
+  async #fetch(row: number, nth: number, ahead: boolean, signal: AbortSignal): Promise<CachedBlock> {
     const { index, table, reader } = this.#parts
     const fetched = await reader.get(this.#ref(row, nth, ahead), this.#place(row, nth), signal)
     if (fetched.location !== undefined) table.set((index.first[row] ?? 0) + nth, fetched.location)
