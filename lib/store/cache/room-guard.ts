@@ -1,4 +1,4 @@
-import { describeError } from '../../base/index.ts'
+import { describeError, LIMITS } from '../../base/index.ts'
 import type { Log } from '../../base/index.ts'
 import type { Connection } from './connection.ts'
 import type { Ledger } from './ledger.ts'
@@ -50,7 +50,7 @@ export class RoomGuard {
     }
     // A segment more than allowed while eviction is at work; nothing where it finds nothing to remove.
     const room = Math.min(bytesMax + segmentBytes - space.cachedBytes, space.freeBytes - freeBytesMin)
-    this.#budget = Math.max(0, Math.min(room, segmentBytes / 8))
+    this.#budget = Math.max(0, Math.min(room, Math.max(segmentBytes / 8, LIMITS.blockBytesMax)))
   }
 
   #begin(ledger: Ledger): void {

@@ -108,7 +108,7 @@ export class SegmentFiles {
   }
 
   close(): void {
-    for (const segment of [...this.#open.keys()]) this.forget(segment)
+    for (const segment of this.#open.keys()) this.forget(segment)
   }
 
   #descriptor(segment: number): number {
