@@ -1,7 +1,7 @@
 import { statfsSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { dirname } from 'node:path'
-import { env, geteuid } from 'node:process'
+import process, { env } from 'node:process'
 import { DatabaseSync } from 'node:sqlite'
 import { describeError, FlistError, LIMITS } from '../../base/index.ts'
 import { databaseInode } from './database.ts'
@@ -46,7 +46,7 @@ export function cacheSummary(dir: string): CacheSummary {
 
 /** `/var/cache/flistfs` for root, `$XDG_CACHE_HOME/flistfs` or `~/.cache/flistfs` for others. */
 export function defaultCacheDir(): string {
-  if (geteuid?.() === 0) return '/var/cache/flistfs'
+  if (process.geteuid?.() === 0) return '/var/cache/flistfs'
   const base = env['XDG_CACHE_HOME'] ?? ''
   // The XDG rule: a path that is not absolute counts as unset.
   return base.startsWith('/') ? `${base}/flistfs` : `${homedir()}/.cache/flistfs`

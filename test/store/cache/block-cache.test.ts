@@ -31,7 +31,12 @@ void t.test('put() keeps blocks that find() gives back, also to another process 
   cache.flush()
   for (const { ref, plain } of known) {
     const at = other.find(ref.key)!
-    t.ok(fs.readFileSync(segmentPath(dir, at.segment)).subarray(at.offset, at.offset + at.bytes).equals(plain))
+    t.ok(
+      fs
+        .readFileSync(segmentPath(dir, at.segment))
+        .subarray(at.offset, at.offset + at.bytes)
+        .equals(plain),
+    )
   }
   t.equal(other.find(randomKey()), undefined)
   await cache.close()
@@ -40,7 +45,11 @@ void t.test('put() keeps blocks that find() gives back, also to another process 
   const later = await openCache(dir)
   t.ok(known.every(({ ref, plain }) => later.read(later.find(ref.key)!)?.equals(plain)))
   const extra = await block('extra')
-  t.equal(later.put(extra.ref, extra.plain)?.segment, later.find(known[0]!.ref.key)?.segment, 'the segment of a process that ended is adopted')
+  t.equal(
+    later.put(extra.ref, extra.plain)?.segment,
+    later.find(known[0]!.ref.key)?.segment,
+    'the segment of a process that ended is adopted',
+  )
   await later.close()
   t.equal(fs.statSync(`${dir}/v1`).mode & 0o777, 0o700)
 })
@@ -49,25 +58,34 @@ void t.test('put() lays blocks of 512 KiB adjacent and begins a new segment at i
   const dir = t.testdir()
   const cache = await openCache(dir, { bytesMax: 16 * MiB })
   const ats = (await blocks('big', 6, 512 * 1024)).map(({ ref, plain }) => cache.put(ref, plain)!)
-  t.strictSame(ats.map((at) => at.offset / 1024), [0, 512, 1024, 1536, 0, 512])
+  t.strictSame(
+    ats.map((at) => at.offset / 1024),
+    [0, 512, 1024, 1536, 0, 512],
+  )
   t.equal(new Set(ats.map((at) => at.segment)).size, 2)
-  t.throws(() => cache.put({ format: 'fl', id: randomKey(), key: randomKey(), plainBytes: 0 }, Buffer.alloc(0)), RangeError)
+  t.throws(
+    () => cache.put({ format: 'fl', id: randomKey(), key: randomKey(), plainBytes: 0 }, Buffer.alloc(0)),
+    RangeError,
+  )
   await cache.close()
 })
 
 void t.test('find() gives what was put, for any sizes and orders', async (t) => {
   const cache = await openCache(t.testdir())
   fc.assert(
-    fc.property(fc.array(fc.tuple(fc.integer({ min: 1, max: 70_000 }), fc.constantFrom(16, 32)), { maxLength: 20 }), (sizes) => {
-      const put = sizes.map(([bytes, keyBytes]) => {
-        const plain = randomBytes(bytes)
-        const key = randomBytes(keyBytes)
-        cache.put({ format: 'fl', id: key, key, plainBytes: bytes }, plain)
-        return { key, plain }
-      })
-      cache.flush()
-      return put.every(({ key, plain }) => cache.read(cache.find(key)!)?.equals(plain))
-    }),
+    fc.property(
+      fc.array(fc.tuple(fc.integer({ min: 1, max: 70_000 }), fc.constantFrom(16, 32)), { maxLength: 20 }),
+      (sizes) => {
+        const put = sizes.map(([bytes, keyBytes]) => {
+          const plain = randomBytes(bytes)
+          const key = randomBytes(keyBytes)
+          cache.put({ format: 'fl', id: key, key, plainBytes: bytes }, plain)
+          return { key, plain }
+        })
+        cache.flush()
+        return put.every(({ key, plain }) => cache.read(cache.find(key)!)?.equals(plain))
+      },
+    ),
     { numRuns: 30 },
   )
   await cache.close()
@@ -80,7 +98,10 @@ void t.test('findMany() finds what is cached among a file of keys', async (t) =>
   cache.flush()
   const keys = Buffer.concat(known.map(({ ref }) => ref.key))
   const found: number[] = []
-  t.equal(cache.findMany(keys, 32, 3, 10, (n, at) => found.push(n + at.bytes)), 2)
+  t.equal(
+    cache.findMany(keys, 32, 3, 10, (n, at) => found.push(n + at.bytes)),
+    2,
+  )
   t.strictSame(found, [3 + 4096, 7 + 4096])
   await cache.close()
 })
@@ -99,12 +120,20 @@ void t.test('find() verifies what an earlier boot wrote, and forgets what is wro
 
   const cache = await openCache(dir)
   const keys = Buffer.concat(known.map(({ ref }) => ref.key))
-  t.equal(cache.findMany(keys, 32, 0, 3, () => {}), 0, 'nothing is believed unverified')
+  t.equal(
+    cache.findMany(keys, 32, 0, 3, () => {}),
+    0,
+    'nothing is believed unverified',
+  )
   t.strictSame(cache.find(known[0]!.ref.key), ats[0])
   t.equal(cache.find(known[1]!.ref.key), undefined, 'the flipped bit is seen')
   t.strictSame(cache.find(known[2]!.ref.key), ats[2])
   cache.flush()
-  t.equal(cache.findMany(keys, 32, 0, 3, () => {}), 2, 'verified once')
+  t.equal(
+    cache.findMany(keys, 32, 0, 3, () => {}),
+    2,
+    'verified once',
+  )
   const inner = countingReader(known)
   const reader = new CachedReader(cache, inner, { failureMemoryMs: 0, log: QUIET })
   t.ok((await reader.read(known[1]!.ref, NEVER)).equals(known[1]!.plain))
@@ -212,7 +241,12 @@ void t.test('open() refuses a newer layout and a folder that others may write', 
 })
 
 void t.test('foreign files in the folder are left alone', async (t) => {
-  const dir = t.testdir({ v1: { segments: { '07': { 'notes.txt': 'mine', '8.seg': 'wrong folder', '7.seg': 'orphan' }, zz: { '1.seg': '' } }, 'my.txt': '' } })
+  const dir = t.testdir({
+    v1: {
+      segments: { '07': { 'notes.txt': 'mine', '8.seg': 'wrong folder', '7.seg': 'orphan' }, zz: { '1.seg': '' } },
+      'my.txt': '',
+    },
+  })
   fs.chmodSync(`${dir}/v1`, 0o700)
   const old = new Date(Date.now() - 3_600_000)
   for (const name of ['notes.txt', '8.seg', '7.seg']) fs.utimesSync(`${dir}/v1/segments/07/${name}`, old, old)

@@ -15,11 +15,22 @@ void t.test('get() fetches a block once for 200 readers at the same time', async
   const asked = Array.from({ length: 200 }, (_, n) => known[n % known.length]!)
   const got = await Promise.all(asked.map(({ ref }) => reader.get(ref, undefined, NEVER)))
   for (const [n, { location, bytes }] of got.entries()) {
-    t.ok(bytes?.equals(asked[n]!.plain) && location !== undefined && cache.read(location)?.equals(asked[n]!.plain), `reader ${n}`)
+    t.ok(
+      bytes?.equals(asked[n]!.plain) && location !== undefined && cache.read(location)?.equals(asked[n]!.plain),
+      `reader ${n}`,
+    )
   }
   t.equal(inner.fetched.length, 20)
   t.equal(new Set(inner.fetched).size, 20)
-  t.match(reader.counters, { hits: 0, misses: 20, joined: 180, fetched: 20, bytesFetched: 20 * 4096, failures: 0, waitedForOther: 0 })
+  t.match(reader.counters, {
+    hits: 0,
+    misses: 20,
+    joined: 180,
+    fetched: 20,
+    bytesFetched: 20 * 4096,
+    failures: 0,
+    waitedForOther: 0,
+  })
   const again = await reader.get(known[0]!.ref, undefined, NEVER)
   t.equal(again.bytes, undefined)
   t.ok(again.location !== undefined && cache.read(again.location)?.equals(known[0]!.plain))
@@ -36,7 +47,10 @@ void t.test('get() fetches once for two readers of one cache, and for two caches
   const readers = [...caches, caches[0]!].map((cache) => new CachedReader(cache, inner, OPTIONS))
   await Promise.all(readers.flatMap((reader) => known.map(({ ref }) => reader.get(ref, undefined, NEVER))))
   t.equal(inner.fetched.length, 50)
-  t.equal(readers.reduce((sum, { counters }) => sum + counters.waitedForOther, 0), 100)
+  t.equal(
+    readers.reduce((sum, { counters }) => sum + counters.waitedForOther, 0),
+    100,
+  )
   for (const cache of caches) await cache.close()
 })
 
@@ -45,8 +59,14 @@ void t.test('get() fetches once for two processes', async (t) => {
   const children = [1, 2, 3].map(() => startChild('get-blocks.ts', [dir, 'two', '300', '3']))
   for (const child of children) t.equal(await child.line(), 'ready')
   for (const child of children) child.process.stdin.write('go\n')
-  const reports = await Promise.all(children.map(async (child) => JSON.parse(await child.line()) as { fetched: string[]; wrong: number }))
-  t.equal(reports.reduce((sum, { wrong }) => sum + wrong, 0), 0, 'all read the right bytes')
+  const reports = await Promise.all(
+    children.map(async (child) => JSON.parse(await child.line()) as { fetched: string[]; wrong: number }),
+  )
+  t.equal(
+    reports.reduce((sum, { wrong }) => sum + wrong, 0),
+    0,
+    'all read the right bytes',
+  )
   const fetched = reports.flatMap((report) => report.fetched)
   t.equal(fetched.length, 300)
   t.equal(new Set(fetched).size, 300)
@@ -62,7 +82,10 @@ void t.test('get() takes over the claims of a process that was killed', async (t
   const inner = countingReader(known)
   const reader = new CachedReader(cache, inner, OPTIONS)
   const all = Promise.all(known.map(({ ref }) => reader.get(ref, undefined, NEVER)))
-  t.equal(await Promise.race([all.then(() => 'served'), new Promise((resolve) => setTimeout(resolve, 150, 'waiting'))]), 'waiting')
+  t.equal(
+    await Promise.race([all.then(() => 'served'), new Promise((resolve) => setTimeout(resolve, 150, 'waiting'))]),
+    'waiting',
+  )
   t.equal(inner.fetched.length, 0, 'nothing is fetched while the owner lives')
   child.process.kill('SIGKILL')
   await all

@@ -14,7 +14,9 @@ const DEADLINE_MS = 30_000
 
 /** Runs a script of this folder with the Node that runs the test; killed after 30 seconds. */
 export function startChild(script: string, args: readonly string[]): Child {
-  const child = spawn(process.execPath, [`${import.meta.dirname}/${script}`, ...args], { stdio: ['pipe', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, [`${import.meta.dirname}/${script}`, ...args], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
   const timer = setTimeout(() => child.kill('SIGKILL'), DEADLINE_MS)
   const ended = new Promise<number | null>((resolve) => {
     child.once('close', (code) => {

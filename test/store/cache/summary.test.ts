@@ -1,0 +1,51 @@
+import fs from 'node:fs'
+import t from 'tap'
+import { LIMITS } from '../../../lib/base/index.ts'
+import { segmentPath } from '../../../lib/store/cache/layout.ts'
+import { cacheSummary, defaultCacheBytes, defaultCacheDir } from '../../../lib/store/cache/summary.ts'
+import { isGone, thisProcess } from '../../../lib/store/cache/writer-identity.ts'
+
+void t.test('cacheSummary() is zero where there is no cache, and refuses a damaged one', (t) => {
+  t.match(cacheSummary(`${t.testdir()}/none`), { bytes: 0, blocks: 0, segments: 0 })
+  const dir = t.testdir({ v1: { 'cache.db': 'x'.repeat(5000) } })
+  t.throws(() => cacheSummary(dir), { code: 'FLIST_CACHE_UNUSABLE' })
+  t.end()
+})
+
+void t.test('defaultCacheDir() and defaultCacheBytes() suit the user and the disk', (t) => {
+  t.intercept(process, 'geteuid', { value: () => 1000 })
+  const before = process.env['XDG_CACHE_HOME']
+  t.teardown(() => {
+    if (before === undefined) delete process.env['XDG_CACHE_HOME']
+    else process.env['XDG_CACHE_HOME'] = before
+  })
+  process.env['XDG_CACHE_HOME'] = '/x/cache'
+  t.equal(defaultCacheDir(), '/x/cache/flistfs')
+  process.env['XDG_CACHE_HOME'] = 'relative'
+  t.match(defaultCacheDir(), /^\/.*\/\.cache\/flistfs$/)
+  const dir = t.testdir()
+  const disk = fs.statfsSync(dir)
+  t.equal(
+    defaultCacheBytes(`${dir}/not/there`),
+    Math.min(LIMITS.cacheBytesDefault, Math.floor((disk.blocks * disk.bsize) / 4)),
+  )
+  t.end()
+})
+
+void t.test('segmentPath() spreads segments over 256 folders', (t) => {
+  t.equal(segmentPath('/c', 1087), '/c/v1/segments/3f/1087.seg')
+  t.equal(segmentPath('/c', 256), '/c/v1/segments/00/256.seg')
+  t.end()
+})
+
+void t.test('isGone() knows the dead from the living', (t) => {
+  const me = thisProcess()
+  t.notOk(isGone(me, me))
+  t.ok(isGone({ ...me, bootId: 'another' }, me), 'before the last boot')
+  t.ok(isGone({ ...me, start: '1' }, me), 'the pid came back')
+  t.ok(isGone({ ...me, pid: 2 ** 30 }, me))
+  t.notOk(isGone({ ...me, pid: 2 ** 30, pidNamespace: 'pid:[1]' }, me), 'not to be seen from here')
+  t.ok(isGone({ ...me, pid: 2 ** 30 }, { ...me, start: '' }), 'without /proc')
+  t.notOk(isGone(me, { ...me, start: '' }))
+  t.end()
+})

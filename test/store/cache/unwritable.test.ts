@@ -1,0 +1,101 @@
+import { execFileSync } from 'node:child_process'
+import fs from 'node:fs'
+import { tmpdir } from 'node:os'
+import t from 'tap'
+import { CachedReader } from '../../../lib/store/cache/fetch-once.ts'
+import { blocks, countingReader, NEVER, openCache, QUIET } from './helpers.ts'
+
+const root = process.geteuid?.() === 0
+const skip = root ? false : 'needs root to mount a small tmpfs'
+
+/** Runs `work` with a tmpfs of `size`, unmounted whatever happens; false where mounting is not allowed. */
+async function onSmallDisk(size: string, work: (dir: string) => Promise<void>): Promise<boolean> {
+  const dir = fs.mkdtempSync(`${tmpdir()}/flistfs-test-`)
+  try {
+    try {
+      execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${size},mode=700`, 'flistfs-test', dir], {
+        stdio: 'ignore',
+        timeout: 10_000,
+      })
+    } catch {
+      return false
+    }
+    try {
+      await work(dir)
+    } finally {
+      execFileSync('umount', ['-l', dir], { timeout: 10_000 })
+    }
+    return true
+  } finally {
+    fs.rmdirSync(dir)
+  }
+}
+
+void t.test('a full disk never fails a reader, and the cache goes on when there is room', { skip }, async (t) => {
+  const ran = await onSmallDisk('3m', async (dir) => {
+    const known = await blocks('full', 40, 128 * 1024)
+    const cache = await openCache(dir)
+    const inner = countingReader(known)
+    const reader = new CachedReader(cache, inner, { failureMemoryMs: 0, log: QUIET })
+    let kept = 0
+    for (const { ref, plain } of known) {
+      const { location, bytes } = await reader.get(ref, undefined, NEVER)
+      t.ok(bytes?.equals(plain))
+      if (location !== undefined) kept += 1
+    }
+    t.ok(kept > 5 && kept < 40, `${kept} of 40 found room`)
+    const found = known.filter(({ ref }) => cache.find(ref.key) !== undefined)
+    t.equal(found.length, kept)
+    t.ok(
+      found.every(({ ref, plain }) => cache.read(cache.find(ref.key)!)?.equals(plain)),
+      'nothing torn is found',
+    )
+
+    execFileSync('mount', ['-o', 'remount,size=30m', dir], { timeout: 10_000 })
+    const deadline = Date.now() + 20_000
+    while (!cache.isWritable && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 50))
+    const last = known.find(({ ref }) => cache.find(ref.key) === undefined)!
+    t.ok((await reader.get(last.ref, undefined, NEVER)).location !== undefined, 'written again')
+    await cache.close()
+  })
+  if (!ran) t.comment('SKIPPED: a tmpfs cannot be mounted here')
+})
+
+void t.test('a disk too full for a database, or read-only, leaves reading from memory', { skip }, async (t) => {
+  const ran = await onSmallDisk('1m', async (dir) => {
+    const [one, two] = await blocks('memory', 2)
+    const first = await openCache(dir)
+    first.put(one!.ref, one!.plain)
+    await first.close()
+    execFileSync('mount', ['-o', 'remount,ro', dir], { timeout: 10_000 })
+    const cache = await openCache(dir)
+    t.notOk(cache.isWritable)
+    const inner = countingReader([one!, two!])
+    const reader = new CachedReader(cache, inner, { failureMemoryMs: 0, log: QUIET })
+    const got = await Promise.all([1, 2, 3].map(() => reader.get(two!.ref, undefined, NEVER)))
+    t.ok(got.every(({ location, bytes }) => location === undefined && bytes?.equals(two!.plain) === true))
+    t.equal(inner.fetched.length, 1, 'still joined in this process')
+    t.throws(() => cache.pin('x', two!.ref.key, 32), { code: 'FLIST_CACHE_UNUSABLE' })
+    await cache.close()
+
+    execFileSync('mount', ['-o', 'remount,rw,size=1m', dir], { timeout: 10_000 })
+    fs.rmSync(`${dir}/v1`, { recursive: true })
+    fs.writeFileSync(`${dir}/filler`, Buffer.alloc(1024 * 1024 - 8192))
+    const full = await openCache(dir)
+    const direct = new CachedReader(full, inner, { failureMemoryMs: 0, log: QUIET })
+    t.ok((await direct.read(one!.ref, NEVER)).equals(one!.plain))
+    await full.close()
+  })
+  if (!ran) t.comment('SKIPPED: a tmpfs cannot be mounted here')
+})
+
+void t.test('a folder that is a file leaves reading from memory', async (t) => {
+  const dir = t.testdir({ cache: 'a file' })
+  const [one] = await blocks('file', 1)
+  const cache = await openCache(`${dir}/cache`)
+  const reader = new CachedReader(cache, countingReader([one!]), { failureMemoryMs: 0, log: QUIET })
+  t.match(await reader.get(one!.ref, undefined, NEVER), { location: undefined, bytes: one!.plain })
+  t.equal(await cache.forgetSegment(7), undefined)
+  t.strictSame(await cache.tidy(), [])
+  await cache.close()
+})
