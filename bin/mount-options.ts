@@ -14,7 +14,7 @@ interface Words {
   readonly dev?: true
   readonly allowOther?: true
   readonly log?: string
-  readonly logLevel: LogLevel
+  readonly logLevel?: LogLevel
   readonly digest?: string
   readonly hub?: string
   readonly rw?: true
@@ -45,7 +45,9 @@ export function addMountOptions(command: Command): Command {
     .option('--dev', 'honour device nodes')
     .option('--allow-other', 'let other users in; root always does')
     .option('--log <file>', 'append messages to a file')
-    .addOption(new Option('--log-level <level>', 'how much').choices(Object.keys(LOG_LEVELS)).default('info'))
+    .addOption(
+      new Option('--log-level <level>', 'how much; info in a file, else warn').choices(Object.keys(LOG_LEVELS)),
+    )
     .option('--digest <sha256:hex>', 'refuse an archive that has another digest')
     .option('--hub <url>', 'the hub that user/name.flist is on')
     .option('--rw', 'writable by copy-on-write; changes are thrown away at umount')
@@ -72,7 +74,7 @@ export function mountRequest(archive: string, directory: string, words: Words): 
     dev: words.dev ?? false,
     allowOther: words.allowOther ?? false,
     logFile: words.log,
-    logLevel: words.logLevel,
+    logLevel: words.logLevel ?? (words.log === undefined ? 'warn' : 'info'),
     digest: words.digest === undefined ? undefined : parseDigest(words.digest),
     hub: words.hub ?? (env['FLISTFS_HUB'] || undefined),
     rw: words.rw || words.upper !== undefined ? { upper: words.upper } : undefined,

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { describeError, FlistError } from '../base/index.ts'
 import {
   askControl,
@@ -43,9 +44,21 @@ export async function stats(directory: string | undefined, signal: AbortSignal):
   return [await ask(wanted, signal)]
 }
 
+/** A server begins to listen a moment after the mount is there. */
+const LISTEN_MS = 2_000
+const POLL_MS = 20
+
 async function ask(listing: MountListing, signal: AbortSignal): Promise<MountStats> {
-  const answer = (await askControl(controlSocketPath(listing.id), { op: 'stats' }, signal)) as ServerStats
-  return { directory: listing.directory, ...answer }
+  for (const deadline = performance.now() + LISTEN_MS; ;) {
+    try {
+      const answer = (await askControl(controlSocketPath(listing.id), { op: 'stats' }, signal)) as ServerStats
+      return { directory: listing.directory, ...answer }
+    } catch (error) {
+      const absent = error instanceof FlistError && error.code === 'FLIST_NOT_MOUNTED'
+      if (!absent || !isAlive(listing) || performance.now() > deadline) throw error
+      await sleep(POLL_MS, undefined, { signal })
+    }
+  }
 }
 
 async function askOrExplain(listing: MountListing, signal: AbortSignal): Promise<MountStats> {
