@@ -20,7 +20,7 @@ const PLAIN = 'CREATE TABLE entries (key VARCHAR(64) PRIMARY KEY, value BLOB);'
 const ENDLESS =
   'WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x AS key, 1 AS value FROM c WHERE x < 0'
 
-t.test('openHostileDatabase() reads the tables named and nothing else', (t) => {
+void t.test('openHostileDatabase() reads the tables named and nothing else', (t) => {
   const path = database(
     `${PLAIN} INSERT INTO entries VALUES ('a', x'ff00'); CREATE TABLE other (x); CREATE VIEW v AS SELECT key FROM entries`,
   )
@@ -48,7 +48,7 @@ t.test('openHostileDatabase() reads the tables named and nothing else', (t) => {
   t.end()
 })
 
-t.test('openHostileDatabase() refuses what is not a plain table', (t) => {
+void t.test('openHostileDatabase() refuses what is not a plain table', (t) => {
   const schemas = {
     nothing: 'CREATE TABLE x (y)',
     'a view': `CREATE VIEW entries AS ${ENDLESS}`,
@@ -69,7 +69,7 @@ t.test('openHostileDatabase() refuses what is not a plain table', (t) => {
   t.end()
 })
 
-t.test('openHostileDatabase() refuses a tree whose pages point to one another', (t) => {
+void t.test('openHostileDatabase() refuses a tree whose pages point to one another', (t) => {
   const path = database(
     `PRAGMA page_size=512; ${PLAIN} WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 5000) INSERT INTO entries SELECT x, x FROM c`,
   )
@@ -101,7 +101,7 @@ t.test('openHostileDatabase() refuses a tree whose pages point to one another', 
   t.end()
 })
 
-t.test('openHostileDatabase() refuses files that are no database', (t) => {
+void t.test('openHostileDatabase() refuses files that are no database', (t) => {
   const path = `${dir}/none.db`
   const header = Buffer.alloc(4096)
   header.write('SQLite format 3\0')
@@ -118,7 +118,7 @@ t.test('openHostileDatabase() refuses files that are no database', (t) => {
   t.end()
 })
 
-t.test('archiveError() says of damage that it is damage', (t) => {
+void t.test('archiveError() says of damage that it is damage', (t) => {
   const path = database(`${PLAIN} INSERT INTO entries VALUES ('a', zeroblob(100000)), ('n', ${2n ** 60n})`)
   const small = openHostileDatabase(path, { tables: ['entries'], rowBytesMax: 1000 })
   t.throws(() => read(small, path, 'a'), { code: 'FLIST_ARCHIVE_DAMAGED' })

@@ -59,6 +59,8 @@ async function unpackTar(
   let taking = Promise.resolve()
   const tar = extract()
   tar.on('entry', (header, stream, next) => {
+    // Destroyed with the tar, a member nobody reads yet would throw into the void; the pipeline has the error.
+    stream.on('error', () => {})
     members += 1
     if (members > LIMITS.tarMembersMax) {
       next(beyondLimit('this archive', `it has more than ${LIMITS.tarMembersMax} members`))

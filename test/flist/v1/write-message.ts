@@ -102,7 +102,10 @@ export class MessageWriter {
     const table = Buffer.alloc(8 * Math.ceil((4 + 4 * count) / 8))
     table.writeUInt32LE(count - 1, 0)
     this.#used.forEach((words, index) => table.writeUInt32LE(words, 4 + 4 * index))
-    return Buffer.concat([table, ...this.#segments.map((buffer, index) => buffer.subarray(0, 8 * (this.#used[index] ?? 0)))])
+    return Buffer.concat([
+      table,
+      ...this.#segments.map((buffer, index) => buffer.subarray(0, 8 * (this.#used[index] ?? 0))),
+    ])
   }
 
   #put(segment: number, word: number, low: number, high: number): void {
@@ -114,7 +117,10 @@ export class MessageWriter {
 const TAGS = { dir: 0, file: 1, link: 2, special: 3 }
 
 /** A Dir message. */
-export function dirMessage(entries: TestEntry[], options: { acl?: string; segmentWords?: number; doubleFar?: boolean } = {}): Buffer {
+export function dirMessage(
+  entries: TestEntry[],
+  options: { acl?: string; segmentWords?: number; doubleFar?: boolean } = {},
+): Buffer {
   const writer = new MessageWriter(options.segmentWords, options.doubleFar)
   const [segment, word] = writer.struct([0, 0], 2, 5)
   writer.segment(segment).writeBigUInt64LE(4096n, 8 * word)
@@ -145,7 +151,10 @@ function writeInode(writer: MessageWriter, [segment, word]: [number, number], en
 }
 
 /** An ACI message; ids that are not given are not recorded. `dataWords` below 3 leaves them out. */
-export function aciMessage(aci: { mode: number; uid?: number; gid?: number; uname?: string; gname?: string }, dataWords = 3): Buffer {
+export function aciMessage(
+  aci: { mode: number; uid?: number; gid?: number; uname?: string; gname?: string },
+  dataWords = 3,
+): Buffer {
   const writer = new MessageWriter()
   const [segment, word] = writer.struct([0, 0], dataWords, 3)
   const data = writer.segment(segment)
