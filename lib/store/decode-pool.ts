@@ -155,10 +155,11 @@ export class DecodePool {
 
 function settle(lane: Lane, reply: DecodeReply): void {
   const job = lane.pending.get(reply.number)
+  // Decoded here meanwhile, the worker is being ended: to unref it now would let the process go before that.
+  if (job === undefined) return
   lane.pending.delete(reply.number)
   if (lane.pending.size === 0) rest(lane)
   else lane.watch?.refresh()
-  if (job === undefined) return
   if ('plain' in reply) job.resolve(Buffer.from(reply.plain.buffer, reply.plain.byteOffset, reply.plain.byteLength))
   else if (reply.failure.code === undefined) inline(job)
   else job.reject(asError(reply.failure.code, reply.failure.message, reply.failure.hint))

@@ -142,19 +142,26 @@ function decode(url: string, text: string): string {
   }
 }
 
+/** Takes our parameters off. The rest stays as it is written: setting URLSearchParams would encode it anew. */
 function takeSecrets(parsed: URL): SecretSources {
-  const [passwordFile, passwordEnv, tokenFile, tokenEnv] = SECRET_PARAMETERS.map((name) => {
-    const value = parsed.searchParams.get(name)
-    // Touching the parameters encodes all of them anew, so only where ours are among them.
-    if (value !== null) parsed.searchParams.delete(name)
-    return value ?? undefined
-  })
+  const [passwordFile, passwordEnv, tokenFile, tokenEnv] = SECRET_PARAMETERS.map((name) =>
+    parsed.searchParams.get(name),
+  )
+  const rest = parsed.search
+    .slice(1)
+    .split('&')
+    .filter((part) => !isOurs(safeDecode(part.split('=')[0] ?? '')))
+  if (parsed.search !== '') parsed.search = rest.join('&')
   return {
-    ...(passwordFile === undefined ? {} : { passwordFile }),
-    ...(passwordEnv === undefined ? {} : { passwordEnv }),
-    ...(tokenFile === undefined ? {} : { tokenFile }),
-    ...(tokenEnv === undefined ? {} : { tokenEnv }),
+    ...(passwordFile == null ? {} : { passwordFile }),
+    ...(passwordEnv == null ? {} : { passwordEnv }),
+    ...(tokenFile == null ? {} : { tokenFile }),
+    ...(tokenEnv == null ? {} : { tokenEnv }),
   }
+}
+
+function isOurs(name: string): boolean {
+  return SECRET_PARAMETERS.some((parameter) => parameter === name)
 }
 
 /**
@@ -168,8 +175,7 @@ export function redactUrl(url: string): string {
 }
 
 function hideValue(whole: string, mark: string, name: string): string {
-  const ours = SECRET_PARAMETERS.some((parameter) => parameter === name)
-  return !ours && SECRET_NAME.test(safeDecode(name)) ? `${mark}${name}=***` : whole
+  return !isOurs(name) && SECRET_NAME.test(safeDecode(name)) ? `${mark}${name}=***` : whole
 }
 
 function safeDecode(text: string): string {

@@ -271,11 +271,15 @@ t.test('GET answered by something else', async (t) => {
     ['-Invalid key\r\n', 'PROTOCOL'],
     ['+OK\r\n', 'PROTOCOL'],
     ['*0\r\n', 'PROTOCOL'],
-    ['!!!\r\n', 'UNREACHABLE'],
   ]) {
     const { port } = await fakeZdb(t, () => reply)
     t.match(await failure(await open(t, `zdb://127.0.0.1:${port}`), id), { code: `FLIST_STORE_${code}` }, reply)
   }
+})
+
+t.test('an answer that is not RESP ends at the deadline', async (t) => {
+  const { port } = await fakeZdb(t, () => '!!!\r\n')
+  t.match(await failure(await open(t, `zdb://127.0.0.1:${port}`, 200), id), { code: 'FLIST_TIMEOUT' })
 })
 
 t.test('silence has a deadline, in connecting and in answering, and a dead connection is replaced', async (t) => {

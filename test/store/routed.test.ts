@@ -1,0 +1,215 @@
+import { randomBytes } from 'node:crypto'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { FlistError } from '../../lib/base/index.ts'
+import { DecodePool } from '../../lib/store/decode-pool.ts'
+import { openReader } from '../../lib/store/open.ts'
+import type { BlockSource } from '../../lib/store/port.ts'
+import { RoutedReader, type RoutedOptions } from '../../lib/store/routed.ts'
+import { abortError, storeError } from '../../lib/store/store-errors.ts'
+import { blockOf, CountingSource, makeBlock, NEVER } from './blocks.ts'
+
+const pool = new DecodePool({ workers: 1 })
+t.teardown(() => pool.close())
+const block = await makeBlock(4000)
+const { ref, stored, plain } = block
+
+function reader(t: Test, sources: readonly BlockSource[], options: Partial<RoutedOptions> = {}): RoutedReader {
+  const all = sources.map((source) => ({ start: 0, end: 255, source }))
+  const routed = new RoutedReader(all, { pool, timeoutMs: 3000, ...options })
+  t.teardown(() => routed[Symbol.asyncDispose]())
+  return routed
+}
+
+function failing(
+  name: string,
+  code: 'FLIST_STORE_UNREACHABLE' | 'FLIST_STORE_DENIED' | 'FLIST_TIMEOUT' | 'FLIST_STORE_PROTOCOL',
+): CountingSource {
+  const source = new CountingSource(name)
+  source.behave = () => Promise.reject(storeError(code, name, 'a test says so', 'Do nothing'))
+  return source
+}
+
+function corrupting(name: string): CountingSource {
+  const source = new CountingSource(name)
+  source.behave = async () => randomBytes(stored.length)
+  return source
+}
+
+t.test('the first source in order is asked, once', async (t) => {
+  const [a, b] = [new CountingSource('a', [block]), new CountingSource('b', [block])]
+  const routed = reader(t, [a, b])
+  t.ok((await routed.read(ref, NEVER)).equals(plain))
+  t.same([a.gets, b.gets], [1, 0])
+  t.match(routed.stats(), [
+    { name: 'a', requests: 1, bytes: stored.length, failures: 0, missing: 0 },
+    { name: 'b', requests: 0 },
+  ])
+  t.ok((routed.stats()[0]?.latencyMsSum ?? 0) > 0)
+})
+
+t.test('the next source is asked when one fails, lacks the block or gives wrong bytes', async (t) => {
+  const bad = [
+    failing('u', 'FLIST_STORE_UNREACHABLE'),
+    failing('d', 'FLIST_STORE_DENIED'),
+    failing('p', 'FLIST_STORE_PROTOCOL'),
+    failing('t', 'FLIST_TIMEOUT'),
+    new CountingSource('m'),
+    corrupting('c'),
+  ]
+  const good = new CountingSource('good', [block])
+  const routed = reader(t, [...bad, good])
+  t.ok((await routed.read(ref, NEVER)).equals(plain))
+  t.same(
+    bad.map(({ gets }) => gets),
+    [1, 1, 1, 1, 1, 1],
+    'no retry where another store may have it',
+  )
+  t.ok((await routed.read(ref, NEVER)).equals(plain))
+  t.same([...bad.map(({ gets }) => gets), good.gets], [1, 1, 1, 1, 2, 1, 2], 'who failed lately is asked last')
+  t.match(routed.stats()[5], { name: 'c', failures: 1 })
+})
+
+t.test('who failed is asked first again after a while', async (t) => {
+  const a = failing('a', 'FLIST_STORE_UNREACHABLE')
+  const routed = reader(t, [a, new CountingSource('b', [block])], { coolDownMs: 0 })
+  await routed.read(ref, NEVER)
+  await routed.read(ref, NEVER)
+  t.equal(a.gets, 2)
+})
+
+t.test('ranges: only who covers the first byte is asked', async (t) => {
+  const first = ref.id[0]!
+  const low = new CountingSource('low', [block])
+  const high = new CountingSource('high', [block])
+  const routed = new RoutedReader(
+    [
+      { start: first, end: first, source: high },
+      { start: first === 255 ? 0 : first + 1, end: first === 255 ? 254 : 255, source: low },
+    ],
+    { pool },
+  )
+  await routed.read(ref, NEVER)
+  t.same([low.gets, high.gets], [0, 1])
+  const none = new RoutedReader([{ start: first === 0 ? 1 : 0, end: first === 0 ? 1 : first - 1, source: low }], {
+    pool,
+  })
+  await t.rejects(none.read(ref, NEVER), { code: 'FLIST_BLOCK_NOT_ROUTED', hint: /--store URL/ })
+  await none[Symbol.asyncDispose]()
+  await none[Symbol.asyncDispose]()
+  t.equal(low.disposed, 1)
+})
+
+t.test('the worst code wins, and the message says what each store said', async (t) => {
+  const cases: [CountingSource[], string][] = [
+    [[new CountingSource('m')], 'FLIST_BLOCK_MISSING'],
+    [[new CountingSource('m'), failing('d', 'FLIST_STORE_DENIED')], 'FLIST_STORE_DENIED'],
+    [[failing('t', 'FLIST_TIMEOUT'), new CountingSource('m')], 'FLIST_TIMEOUT'],
+    [[new CountingSource('m'), failing('u', 'FLIST_STORE_UNREACHABLE'), corrupting('c')], 'FLIST_BLOCK_CORRUPT'],
+  ]
+  for (const [sources, code] of cases) {
+    const error: unknown = await reader(t, sources, { tries: 1 })
+      .read(ref, NEVER)
+      .catch((thrown: unknown) => thrown)
+    t.match(error, { code, hint: /./ })
+    if (!(error instanceof FlistError)) throw new Error('not a coded error')
+    t.ok(error.message.startsWith(`Cannot read block "${ref.id.toString('hex')}": `))
+    for (const { name } of sources) t.match(error.message, new RegExp(`store "${name}" (does not have it|failed: )`))
+  }
+})
+
+t.test('who does not answer is asked three times, who answers once', async (t) => {
+  const [u, d, m] = [
+    failing('u', 'FLIST_STORE_UNREACHABLE'),
+    failing('d', 'FLIST_STORE_DENIED'),
+    new CountingSource('m'),
+  ]
+  await t.rejects(reader(t, [u, d, m]).read(ref, NEVER), { code: 'FLIST_STORE_UNREACHABLE' })
+  t.same([u.gets, d.gets, m.gets], [3, 1, 1])
+})
+
+t.test('a wrong length under the right hash is not asked for elsewhere', async (t) => {
+  const [a, b] = [new CountingSource('a', [block]), new CountingSource('b', [block])]
+  await t.rejects(reader(t, [a, b]).read({ ...ref, plainBytes: 5000 }, NEVER), { code: 'FLIST_FILE_TRUNCATED' })
+  t.same([a.gets, b.gets], [1, 0])
+})
+
+t.test('a read ends at its deadline and with its signal, whatever the source does', async (t) => {
+  const deaf = new CountingSource('deaf')
+  deaf.behave = () => new Promise(() => {})
+  const keepAlive = setInterval(() => {}, 1000)
+  t.teardown(() => clearInterval(keepAlive))
+  await t.rejects(reader(t, [deaf], { timeoutMs: 50 }).read(ref, NEVER), { code: 'FLIST_TIMEOUT', message: /50 ms/ })
+  const controller = new AbortController()
+  const work = reader(t, [deaf]).read(ref, controller.signal)
+  controller.abort()
+  await t.rejects(work, { code: 'FLIST_INTERRUPTED' })
+})
+
+t.test('readahead waits for demand, and leaves it room', async (t) => {
+  const source = new CountingSource('slow', [block])
+  const order: string[] = []
+  const open: (() => void)[] = []
+  source.behave = (id) =>
+    new Promise((resolve) => {
+      order.push(id.toString('hex'))
+      open.push(() => resolve(source.blocks.get(id.toString('hex'))))
+    })
+  const blocks = Array.from({ length: 8 }, (_, at) => blockOf(Buffer.from([at, 1, 2, 3])))
+  for (const one of blocks) source.blocks.set(one.ref.id.toString('hex'), one.stored)
+  const routed = reader(t, [source], { inFlightMax: 4 })
+  const gave = blocks.map(({ ref: one }, at) => routed.read({ ...one, ahead: at < 4 }, NEVER))
+  while (order.length < 4) await new Promise(setImmediate)
+  const expected = [0, 1, 2, 4].map((at) => blocks[at]!.ref.id.toString('hex'))
+  t.same(order, expected, 'three ahead, then one wanted')
+  while (open.length > 0) {
+    open.shift()!()
+    await new Promise(setImmediate)
+    await new Promise(setImmediate)
+  }
+  await Promise.all(gave)
+  t.same(
+    order.slice(4),
+    [5, 6, 7, 3].map((at) => blocks[at]!.ref.id.toString('hex')),
+    'the wanted ones before the one ahead',
+  )
+})
+
+t.test('an abandoned wait gives its place to nobody twice', async (t) => {
+  const source = new CountingSource('s', [block])
+  source.behave = (_, signal) =>
+    new Promise((_, reject) => signal.addEventListener('abort', () => reject(abortError(signal, 's')), { once: true }))
+  const routed = reader(t, [source], { inFlightMax: 1 })
+  const [first, second] = [new AbortController(), new AbortController()]
+  const works = [routed.read(ref, first.signal), routed.read(ref, second.signal)]
+  second.abort()
+  first.abort()
+  for (const work of works) await t.rejects(work, { code: 'FLIST_INTERRUPTED' })
+  source.behave = undefined
+  t.ok((await routed.read(ref, NEVER)).equals(plain))
+})
+
+t.test('openReader() joins all, opens nothing before it is needed, and hides secrets', async (t) => {
+  const root = t.testdir({ store: {} })
+  const hex = ref.id.toString('hex')
+  mkdirSync(join(root, 'store', hex.slice(0, 2)))
+  writeFileSync(join(root, 'store', hex.slice(0, 2), hex), stored)
+  const range = { start: 0, end: 255 }
+  const urls = [
+    'server://http://u:hunter2@h?token=hunter2',
+    'redis://:hunter2@127.0.0.1:1',
+    'http://127.0.0.1:1/?password-file=/etc/passwd',
+  ]
+  const bad = urls.map((url) => ({ ...range, url }))
+  await using routed = openReader({ routes: [...bad, { ...range, url: 'dir:store' }], baseDir: root })
+  t.ok((await routed.read(ref, NEVER)).equals(plain))
+  t.equal(routed.stats().length, 4)
+  await using alone = openReader({ routes: bad, baseDir: root, timeoutMs: 2000 })
+  const error: unknown = await alone.read(ref, NEVER).catch((thrown: unknown) => thrown)
+  t.match(error, {
+    code: 'FLIST_STORE_UNREACHABLE',
+    message: /not supported yet by this version.*may not read secrets/,
+  })
+  t.notMatch(String(error) + JSON.stringify(error) + JSON.stringify(alone.stats()), 'hunter2')
+})

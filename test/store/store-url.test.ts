@@ -1,0 +1,109 @@
+import fc from 'fast-check'
+import t from 'tap'
+import { FlistError } from '../../lib/base/index.ts'
+import { hasInlineSecret, parseStoreRoute, parseStoreUrl, redactUrl } from '../../lib/store/store-url.ts'
+
+t.test('parseStoreRoute() reads ranges', async (t) => {
+  t.same(parseStoreRoute('dir:///x'), { start: 0, end: 255, url: 'dir:///x' })
+  t.same(parseStoreRoute('00-7f=dir:///x'), { start: 0, end: 127, url: 'dir:///x' })
+  t.same(parseStoreRoute('A0-fF=http://h/?a=b'), { start: 160, end: 255, url: 'http://h/?a=b' })
+  t.same(parseStoreRoute('7f-7f=zdb://h'), { start: 127, end: 127, url: 'zdb://h' })
+  for (const bad of [
+    '80-7f=dir:///x',
+    '0-7f=dir:///x',
+    '00-100=dir:///x',
+    'gg-ff=dir:///x',
+    '00-ff=',
+    '',
+    'x',
+    'dir:',
+    'http://',
+    '=dir:///x',
+  ]) {
+    t.throws(() => parseStoreRoute(bad), { code: 'FLIST_USAGE' }, `"${bad}"`)
+  }
+})
+
+t.test('parseStoreUrl() takes each scheme apart', async (t) => {
+  const of = (url: string): object => parseStoreUrl(url, '/base')
+  t.match(of('dir:///a/b c%20d?e'), { scheme: 'dir', path: '/a/b c%20d?e' })
+  t.match(of('dir://tmp/x'), { path: '/x' }, 'the host is ignored, as rfs does')
+  t.match(of('dir:rel/x'), { path: '/base/rel/x' })
+  t.match(of('dir:/abs'), { path: '/abs' })
+  t.match(of('zdb://h'), { scheme: 'zdb', host: 'h', port: 9900, namespace: '', user: '', password: '' })
+  t.match(of('zdb://u:p%40w@[::1]:77/ns'), { host: '::1', port: 77, namespace: 'ns', user: 'u', password: 'p@w' })
+  t.match(of('zdb:///run/zdb.sock?namespace=ns'), { host: '', path: '/run/zdb.sock', namespace: 'ns' })
+  t.match(of('redis://h/3'), { port: 6379, namespace: '3' })
+  t.match(of('HTTPS://u:p@h:1/a/?x=%20y&password-file=/f#frag'), {
+    scheme: 'https',
+    path: 'https://h:1/a/?x=%20y',
+    user: 'u',
+    password: 'p',
+    secrets: { passwordFile: '/f' },
+  })
+  for (const bad of [
+    'redis://h/x',
+    'zdb://h/a/b',
+    'zdb://',
+    'zdb://h:99999',
+    'http://u:%zz@h',
+    'ftp://h',
+    'dir://host',
+    'dir:\0',
+  ]) {
+    t.throws(() => of(bad), { code: 'FLIST_USAGE' }, bad)
+  }
+  for (const later of ['server://http://h', 's3://k:s@h:1/b', 's3s://k:s@h:1/b']) {
+    t.throws(() => of(later), { code: 'FLIST_USAGE', message: /not supported yet by this version/, hint: /dir:.*zdb:/ })
+  }
+})
+
+const SECRETS = [
+  'http://u:hunter2@h/x',
+  'redis://hunter2@h',
+  'zdb://:hunter2@h/ns',
+  'http://a@b:hunter2@h/',
+  'http://h/?token=hunter2',
+  'http://h/?a=1&X-Amz-Signature=hunter2&b=2',
+  'http://h/?%74oken=hunter2',
+  'http://h/?a=1#access_token=hunter2',
+  'server://http://u:hunter2@h:1?token=hunter2',
+  'http://h/?%zz=hunter2',
+  'nonsense://x:hunter2@y',
+]
+
+t.test('redactUrl() and hasInlineSecret() find secrets, and only those', async (t) => {
+  for (const url of SECRETS) {
+    t.notMatch(redactUrl(url), 'hunter2')
+    t.ok(hasInlineSecret(url), url)
+    try {
+      t.notMatch(parseStoreUrl(url, '/').name, 'hunter2')
+    } catch (error) {
+      t.ok(error instanceof FlistError)
+      t.notMatch(`${String(error)} ${JSON.stringify(error)}`, 'hunter2')
+    }
+  }
+  for (const url of ['dir:///a', 'zdb://h:9900/ns', 'http://h/a?page=1', 'http://h/?password-file=/f&token-env=T']) {
+    t.equal(redactUrl(url), url)
+    t.notOk(hasInlineSecret(url))
+  }
+})
+
+t.test('any text gives a route or FLIST_USAGE, and userinfo never shows', async (t) => {
+  const part = fc.string({ maxLength: 12 })
+  const scheme = fc.constantFrom('dir:', 'zdb://', 'redis://', 'http://', 'https://', 's3://', '', 'x://')
+  fc.assert(
+    fc.property(scheme, part, part, (head, tail, range) => {
+      for (const text of [head + tail, `${range}=${head}${tail}`]) {
+        try {
+          parseStoreRoute(text)
+        } catch (error) {
+          if (!(error instanceof FlistError) || error.code !== 'FLIST_USAGE') return false
+        }
+      }
+      return !redactUrl(`http://user:hunter2@h/${tail}`).includes('hunter2')
+    }),
+    { numRuns: Number(process.env['FLISTFS_FUZZ_RUNS'] ?? 500) },
+  )
+  t.pass()
+})
