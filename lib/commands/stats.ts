@@ -3,6 +3,7 @@ import { describeError, FlistError } from '../base/index.ts'
 import {
   askControl,
   controlSocketPath,
+  isAlive,
   listMounts,
   mountNamed,
   type MountListing,
