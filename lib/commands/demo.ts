@@ -97,7 +97,8 @@ function findSample(): string {
 
 function startServer(program: readonly string[], words: readonly string[]): ChildProcess {
   const [command = process.execPath, ...first] = program
-  return spawn(command, [...first, ...words], { stdio: ['ignore', 'pipe', 'inherit'] })
+  // In a group of its own: Ctrl-C reaches the demo only, which then asks the server once. Twice would cut readers off.
+  return spawn(command, [...first, ...words], { stdio: ['ignore', 'pipe', 'inherit'], detached: true })
 }
 
 /** The first line of the server's output comes once it is mounted; when it cannot, its own message is on stderr already. */
