@@ -104,7 +104,7 @@ export class DecodePool {
   }
 
   #openLane(): Lane {
-    const worker = new Worker(this.#url, { name: 'flistfs-decode' })
+    const worker = new Worker(this.#url, { name: 'flistfs-decode', execArgv: [] })
     const lane: Lane = { worker, pending: new Map(), ready: false, watch: undefined }
     worker.unref()
     worker.on('message', (message: DecodeReply | 'ready') => {

@@ -25,7 +25,7 @@ interface Vector {
   readonly hash?: string
 }
 
-t.test('vectors of both formats', { skip: NO_GOLDEN }, async (t) => {
+void t.test('vectors of both formats', { skip: NO_GOLDEN }, async (t) => {
   for (const format of ['fl', 'v1'] as const) {
     const vectors = JSON.parse(readFileSync(join(goldenDir()!, format, 'vectors.json'), 'utf8')) as { chunk: Vector[] }
     t.ok(vectors.chunk.length > 0)
@@ -42,7 +42,7 @@ t.test('vectors of both formats', { skip: NO_GOLDEN }, async (t) => {
   }
 })
 
-t.test('XXTEA vectors of the reference library', { skip: NO_GOLDEN }, async (t) => {
+void t.test('XXTEA vectors of the reference library', { skip: NO_GOLDEN }, async (t) => {
   const file = join(goldenDir()!, 'v1/vectors.json')
   const { xxtea } = JSON.parse(readFileSync(file, 'utf8')) as {
     xxtea: { plain: string; key: string; cipher: string }[]
@@ -54,7 +54,7 @@ t.test('XXTEA vectors of the reference library', { skip: NO_GOLDEN }, async (t) 
   }
 })
 
-t.test('every golden fl block decodes, and encodes to the same id', { skip: NO_GOLDEN }, async (t) => {
+void t.test('every golden fl block decodes, and encodes to the same id', { skip: NO_GOLDEN }, async (t) => {
   let count = 0
   for (const archive of ['hand.fl', 'debian.fl']) {
     const db = new DatabaseSync(join(goldenDir()!, 'fl', archive), { readOnly: true })
@@ -84,7 +84,7 @@ function plainOf(format: BlockFormat, id: Buffer, key: Buffer, stored: Buffer): 
   }
 }
 
-t.test('every golden v1 block decodes', { skip: NO_GOLDEN }, async (t) => {
+void t.test('every golden v1 block decodes', { skip: NO_GOLDEN }, async (t) => {
   const dumps = join(goldenDir()!, 'v1/dump')
   const keys = new Map<string, string>()
   for (const name of readdirSync(dumps)) {
@@ -104,7 +104,7 @@ t.test('every golden v1 block decodes', { skip: NO_GOLDEN }, async (t) => {
   t.ok(count > 1000, `${count} blocks`)
 })
 
-t.test('decodeBlock() names what is wrong', async (t) => {
+void t.test('decodeBlock() names what is wrong', async (t) => {
   for (const format of ['fl', 'v1'] as const) {
     const { ref, stored, plain } = await makeBlock(5000, format)
     t.ok(decodeBlock(ref, stored).equals(plain))
@@ -131,7 +131,7 @@ t.test('decodeBlock() names what is wrong', async (t) => {
 })
 
 // Sealed with a right tag by somebody who knows the key, but not what the key says.
-t.test('decodeBlock() survives hostile streams under a right seal', async (t) => {
+void t.test('decodeBlock() survives hostile streams under a right seal', async (t) => {
   const { createCipheriv } = await import('node:crypto')
   const streams = [
     'ffffffff0f00',
@@ -161,13 +161,13 @@ t.test('decodeBlock() survives hostile streams under a right seal', async (t) =>
   }
 })
 
-t.test('declaredBytes() reads 32 bits and no more', async (t) => {
+void t.test('declaredBytes() reads 32 bits and no more', async (t) => {
   t.equal(declaredBytes(bytes('80808002')), 2 << 21)
   t.equal(declaredBytes(bytes('ffffffff0f')), 0xffffffff)
   for (const bad of ['', '80', 'ffffffff1f', 'ffffffffff00']) t.equal(declaredBytes(bytes(bad)), -1, bad)
 })
 
-t.test('what is encoded decodes; what is changed gives coded errors only', async (t) => {
+void t.test('what is encoded decodes; what is changed gives coded errors only', async (t) => {
   const formats = fc.constantFrom<BlockFormat>('fl', 'v1')
   fc.assert(
     fc.property(formats, fc.uint8Array({ minLength: 1, maxLength: 3000 }), (format, plain) => {

@@ -22,7 +22,7 @@ async function untilOffloaded(pool: DecodePool, { ref, stored }: TestBlock): Pro
   }
 }
 
-t.test('decode() gives plain bytes, from here or from a worker', async (t) => {
+void t.test('decode() gives plain bytes, from here or from a worker', async (t) => {
   await using pool = new DecodePool({ workers: 1 })
   t.ok(Buffer.isBuffer(pool.decode(small.ref, small.stored)), 'a small block at once')
   t.ok((await untilOffloaded(pool, large[0]!)).equals(large[0]!.plain))
@@ -33,7 +33,7 @@ t.test('decode() gives plain bytes, from here or from a worker', async (t) => {
   for (const [at, answer] of answers.entries()) t.ok((await answer).equals(all[at]!.plain))
 })
 
-t.test('a worker tells coded errors', async (t) => {
+void t.test('a worker tells coded errors', async (t) => {
   await using pool = new DecodePool({ workers: 1 })
   await untilOffloaded(pool, large[0]!)
   const { ref, stored } = large[2]!
@@ -51,7 +51,7 @@ t.test('a worker tells coded errors', async (t) => {
   t.ok((await pool.decode(ref, stored)).equals(large[2]!.plain), 'and lives on')
 })
 
-t.test('where a worker dies its blocks are decoded here', async (t) => {
+void t.test('where a worker dies its blocks are decoded here', async (t) => {
   const file = `${t.testdir()}/dying.mjs`
   writeFileSync(
     file,
@@ -64,7 +64,7 @@ parentPort.postMessage('ready')\n`,
   t.ok(Buffer.isBuffer(pool.decode(large[0]!.ref, large[0]!.stored)), 'and so are all others')
 })
 
-t.test('where no worker starts all is decoded here', async (t) => {
+void t.test('where no worker starts all is decoded here', async (t) => {
   await using pool = new DecodePool({ workers: 2, workerUrl: pathToFileURL(`${t.testdir()}/none.mjs`) })
   for (let i = 0; i < 3; i += 1) {
     t.ok(pool.decode(large[0]!.ref, large[0]!.stored) instanceof Buffer)
@@ -72,7 +72,7 @@ t.test('where no worker starts all is decoded here', async (t) => {
   }
 })
 
-t.test('close() ends what is under way with its result; twice is fine', async (t) => {
+void t.test('close() ends what is under way with its result; twice is fine', async (t) => {
   const pool = new DecodePool({ workers: 1 })
   await untilOffloaded(pool, large[0]!)
   const answers = large.map(({ ref, stored }) => pool.decode(ref, stored))
@@ -82,7 +82,7 @@ t.test('close() ends what is under way with its result; twice is fine', async (t
   t.ok(Buffer.isBuffer(pool.decode(large[0]!.ref, large[0]!.stored)))
 })
 
-t.test('an open pool lets the process end', async (t) => {
+void t.test('an open pool lets the process end', async (t) => {
   const lib = resolve(import.meta.dirname, '../../lib/store')
   const blocks = resolve(import.meta.dirname, 'blocks.ts')
   const program = `const { DecodePool } = await import(${JSON.stringify(`${lib}/decode-pool.ts`)})

@@ -37,7 +37,7 @@ function corrupting(name: string): CountingSource {
   return source
 }
 
-t.test('the first source in order is asked, once', async (t) => {
+void t.test('the first source in order is asked, once', async (t) => {
   const [a, b] = [new CountingSource('a', [block]), new CountingSource('b', [block])]
   const routed = reader(t, [a, b])
   t.ok((await routed.read(ref, NEVER)).equals(plain))
@@ -49,7 +49,7 @@ t.test('the first source in order is asked, once', async (t) => {
   t.ok((routed.stats()[0]?.latencyMsSum ?? 0) > 0)
 })
 
-t.test('the next source is asked when one fails, lacks the block or gives wrong bytes', async (t) => {
+void t.test('the next source is asked when one fails, lacks the block or gives wrong bytes', async (t) => {
   const bad = [
     failing('u', 'FLIST_STORE_UNREACHABLE'),
     failing('d', 'FLIST_STORE_DENIED'),
@@ -71,7 +71,7 @@ t.test('the next source is asked when one fails, lacks the block or gives wrong 
   t.match(routed.stats()[5], { name: 'c', failures: 1 })
 })
 
-t.test('who failed is asked first again after a while', async (t) => {
+void t.test('who failed is asked first again after a while', async (t) => {
   const a = failing('a', 'FLIST_STORE_UNREACHABLE')
   const routed = reader(t, [a, new CountingSource('b', [block])], { coolDownMs: 0 })
   await routed.read(ref, NEVER)
@@ -79,7 +79,7 @@ t.test('who failed is asked first again after a while', async (t) => {
   t.equal(a.gets, 2)
 })
 
-t.test('ranges: only who covers the first byte is asked', async (t) => {
+void t.test('ranges: only who covers the first byte is asked', async (t) => {
   const first = ref.id[0]!
   const low = new CountingSource('low', [block])
   const high = new CountingSource('high', [block])
@@ -101,7 +101,7 @@ t.test('ranges: only who covers the first byte is asked', async (t) => {
   t.equal(low.disposed, 1)
 })
 
-t.test('the worst code wins, and the message says what each store said', async (t) => {
+void t.test('the worst code wins, and the message says what each store said', async (t) => {
   const cases: [CountingSource[], string][] = [
     [[new CountingSource('m')], 'FLIST_BLOCK_MISSING'],
     [[new CountingSource('m'), failing('d', 'FLIST_STORE_DENIED')], 'FLIST_STORE_DENIED'],
@@ -119,7 +119,7 @@ t.test('the worst code wins, and the message says what each store said', async (
   }
 })
 
-t.test('who does not answer is asked three times, who answers once', async (t) => {
+void t.test('who does not answer is asked three times, who answers once', async (t) => {
   const [u, d, m] = [
     failing('u', 'FLIST_STORE_UNREACHABLE'),
     failing('d', 'FLIST_STORE_DENIED'),
@@ -129,13 +129,13 @@ t.test('who does not answer is asked three times, who answers once', async (t) =
   t.same([u.gets, d.gets, m.gets], [3, 1, 1])
 })
 
-t.test('a wrong length under the right hash is not asked for elsewhere', async (t) => {
+void t.test('a wrong length under the right hash is not asked for elsewhere', async (t) => {
   const [a, b] = [new CountingSource('a', [block]), new CountingSource('b', [block])]
   await t.rejects(reader(t, [a, b]).read({ ...ref, plainBytes: 5000 }, NEVER), { code: 'FLIST_FILE_TRUNCATED' })
   t.same([a.gets, b.gets], [1, 0])
 })
 
-t.test('a read ends at its deadline and with its signal, whatever the source does', async (t) => {
+void t.test('a read ends at its deadline and with its signal, whatever the source does', async (t) => {
   const deaf = new CountingSource('deaf')
   deaf.behave = () => new Promise(() => {})
   const keepAlive = setInterval(() => {}, 1000)
@@ -147,7 +147,7 @@ t.test('a read ends at its deadline and with its signal, whatever the source doe
   await t.rejects(work, { code: 'FLIST_INTERRUPTED' })
 })
 
-t.test('readahead waits for demand, and leaves it room', async (t) => {
+void t.test('readahead waits for demand, and leaves it room', async (t) => {
   const source = new CountingSource('slow', [block])
   const order: string[] = []
   const open: (() => void)[] = []
@@ -176,7 +176,7 @@ t.test('readahead waits for demand, and leaves it room', async (t) => {
   )
 })
 
-t.test('an abandoned wait gives its place to nobody twice', async (t) => {
+void t.test('an abandoned wait gives its place to nobody twice', async (t) => {
   const source = new CountingSource('s', [block])
   source.behave = (_, signal) =>
     new Promise((_, reject) => signal.addEventListener('abort', () => reject(abortError(signal, 's')), { once: true }))
@@ -190,7 +190,7 @@ t.test('an abandoned wait gives its place to nobody twice', async (t) => {
   t.ok((await routed.read(ref, NEVER)).equals(plain))
 })
 
-t.test('openReader() joins all, opens nothing before it is needed, and hides secrets', async (t) => {
+void t.test('openReader() joins all, opens nothing before it is needed, and hides secrets', async (t) => {
   const root = t.testdir({ store: {} })
   const hex = ref.id.toString('hex')
   mkdirSync(join(root, 'store', hex.slice(0, 2)))

@@ -17,7 +17,7 @@ function put(root: string, { ref, stored }: TestBlock, flat: boolean): string {
 }
 
 for (const flat of [false, true]) {
-  t.test(`dir store, ${flat ? 'flat' : 'sharded'}`, async (t) => {
+  void t.test(`dir store, ${flat ? 'flat' : 'sharded'}`, async (t) => {
     const root = t.testdir()
     await storeSuite(t, async (blocks) => {
       for (const block of blocks) put(root, block, flat)
@@ -26,7 +26,7 @@ for (const flat of [false, true]) {
   })
 }
 
-t.test('a relative folder begins at the base, and layouts may be mixed', async (t) => {
+void t.test('a relative folder begins at the base, and layouts may be mixed', async (t) => {
   const root = t.testdir({ store: {} })
   const blocks = await Promise.all([makeBlock(10), makeBlock(20), makeBlock(30, 'v1')])
   blocks.forEach((block, at) => put(join(root, 'store'), block, at % 2 === 0))
@@ -34,7 +34,7 @@ t.test('a relative folder begins at the base, and layouts may be mixed', async (
   for (const { ref, stored } of [...blocks, ...blocks]) t.ok((await source.get(ref.id, NEVER))?.equals(stored))
 })
 
-t.test('what is no block is refused', async (t) => {
+void t.test('what is no block is refused', async (t) => {
   const root = t.testdir()
   const source = new DirSource('dir:test', root)
   const { ref, stored } = await makeBlock(100)
@@ -60,14 +60,14 @@ t.test('what is no block is refused', async (t) => {
   t.ok((await source.get(ref.id, NEVER))?.equals(stored), 'a link to a block is a block')
 })
 
-t.test('a missing folder is not a missing block', async (t) => {
+void t.test('a missing folder is not a missing block', async (t) => {
   const root = t.testdir({ file: 'x' })
   const { ref } = await makeBlock(1)
   await t.rejects(new DirSource('dir:a', join(root, 'none')).get(ref.id, NEVER), { code: 'FLIST_STORE_UNREACHABLE' })
   await t.rejects(new DirSource('dir:a', join(root, 'file')).get(ref.id, NEVER), { code: 'FLIST_STORE_PROTOCOL' })
 })
 
-t.test(
+void t.test(
   'a folder nobody may read is denied',
   { skip: process.getuid?.() === 0 && 'root may read everything' },
   async (t) => {

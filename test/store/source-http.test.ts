@@ -41,7 +41,7 @@ async function open(t: Test, url: string, timeoutMs = 2000): Promise<BlockSource
 
 for (const flat of [false, true]) {
   for (const host of ['127.0.0.1', '::1']) {
-    t.test(`http store on ${host}, ${flat ? 'flat' : 'sharded'}`, async (t) => {
+    void t.test(`http store on ${host}, ${flat ? 'flat' : 'sharded'}`, async (t) => {
       await storeSuite(t, async (blocks) => {
         const files = new Map(
           blocks.map(({ ref, stored }) => {
@@ -68,7 +68,7 @@ const block = await makeBlock(50_000)
 const { id } = block.ref
 const hex = id.toString('hex')
 
-t.test(
+void t.test(
   'requests: the layout that had the last block is asked first, no encoding is asked for, connections are kept',
   async (t) => {
     const sockets = new Set<unknown>()
@@ -150,7 +150,7 @@ function endless(response: ServerResponse): void {
 }
 
 for (const [what, handler, code] of FAULTS) {
-  t.test(`${what}: ${code}, and no secret is told`, async (t) => {
+  void t.test(`${what}: ${code}, and no secret is told`, async (t) => {
     const { url } = await serve(t, handler)
     const inner = await open(t, `${url.replace('//', `//user:${SECRET}@`)}/a?token=${SECRET}`, 500)
     const source = withDeadline(inner, code === 'FLIST_TIMEOUT' ? 150 : 2000)
@@ -162,7 +162,7 @@ for (const [what, handler, code] of FAULTS) {
   })
 }
 
-t.test('nobody listens: FLIST_STORE_UNREACHABLE', async (t) => {
+void t.test('nobody listens: FLIST_STORE_UNREACHABLE', async (t) => {
   const { port } = await closedPort()
   const source = await open(t, `http://u:${SECRET}@127.0.0.1:${port}`)
   const error: unknown = await source.get(id, NEVER).catch((thrown: unknown) => thrown)
@@ -178,7 +178,7 @@ async function closedPort(): Promise<{ port: number }> {
   return { port }
 }
 
-t.test('redirects are followed; secrets stay at home', async (t) => {
+void t.test('redirects are followed; secrets stay at home', async (t) => {
   const away = await serve(t, (_, response) => response.end(block.stored))
   const home = await serve(t, (request, response) => {
     if (request.url?.startsWith('/moved')) response.writeHead(307, { location: `${away.url}/x` }).end()
@@ -197,7 +197,7 @@ t.test('redirects are followed; secrets stay at home', async (t) => {
   )
 })
 
-t.test('a token comes from a file, and our parameters are not sent', async (t) => {
+void t.test('a token comes from a file, and our parameters are not sent', async (t) => {
   const file = t.testdir({ token: `${SECRET}\n` }) + '/token'
   const { url, seen } = await serve(t, (_, response) => response.end(block.stored))
   const source = await open(t, `${url}?token-file=${file}&a=1`)
@@ -217,7 +217,7 @@ t.test('a token comes from a file, and our parameters are not sent', async (t) =
   })
 })
 
-t.test('a secret no header may carry is not told', async (t) => {
+void t.test('a secret no header may carry is not told', async (t) => {
   const file = t.testdir({ token: `${SECRET}\nx: y\n` }) + '/token'
   const { url } = await serve(t, (_, response) => response.end(block.stored))
   const source = await open(t, `${url}?token-file=${file}`)
@@ -226,7 +226,7 @@ t.test('a secret no header may carry is not told', async (t) => {
   t.notMatch(inspect(error, { depth: 20 }), SECRET)
 })
 
-t.test('Retry-After is obeyed up to the deadline', async (t) => {
+void t.test('Retry-After is obeyed up to the deadline', async (t) => {
   let busy = 2
   const { url, seen } = await serve(t, (_, response) => {
     busy -= 1
@@ -244,7 +244,7 @@ t.test('Retry-After is obeyed up to the deadline', async (t) => {
   t.equal(seen.length, 3, 'no try after the deadline, no waiting for it')
 })
 
-t.test('retryAfterMs() reads seconds and dates', async (t) => {
+void t.test('retryAfterMs() reads seconds and dates', async (t) => {
   t.equal(retryAfterMs('7'), 7000)
   t.equal(retryAfterMs('Thu, 01 Jan 1970 00:00:09 GMT', 4000), 5000)
   t.equal(retryAfterMs('Thu, 01 Jan 1970 00:00:01 GMT', 4000), 0)
@@ -252,7 +252,7 @@ t.test('retryAfterMs() reads seconds and dates', async (t) => {
   t.equal(retryAfterMs(''), 1000)
 })
 
-t.test('connections are limited', async (t) => {
+void t.test('connections are limited', async (t) => {
   let busy = 0
   let most = 0
   const { url } = await serve(t, (_, response) => {

@@ -100,7 +100,7 @@ async function failure(source: BlockSource, id: Buffer): Promise<unknown> {
   return error
 }
 
-t.test('a real server, in every way to reach it', { skip: NO_REDIS }, async (t) => {
+void t.test('a real server, in every way to reach it', { skip: NO_REDIS }, async (t) => {
   const { port, socket } = await startRedis(t)
   const urls = [
     `redis://127.0.0.1:${port}`,
@@ -128,7 +128,7 @@ t.test('a real server, in every way to reach it', { skip: NO_REDIS }, async (t) 
   })
 })
 
-t.test('passwords', { skip: NO_REDIS }, async (t) => {
+void t.test('passwords', { skip: NO_REDIS }, async (t) => {
   const { port, socket } = await startRedis(t, ['--requirepass', SECRET])
   const block = await makeBlock(5000)
   await fill(port, [block], 0, SECRET)
@@ -157,7 +157,7 @@ t.test('passwords', { skip: NO_REDIS }, async (t) => {
   }
 })
 
-t.test('a server that ends and comes back', { skip: NO_REDIS }, async (t) => {
+void t.test('a server that ends and comes back', { skip: NO_REDIS }, async (t) => {
   const first = await startRedis(t)
   const block = await makeBlock(5000)
   await fill(first.port, [block])
@@ -220,7 +220,7 @@ const block = await makeBlock(300)
 const { id } = block.ref
 const found = `$${block.stored.length}\r\n${block.stored.toString('latin1')}\r\n`
 
-t.test('zdb: SELECT with the password before anything else, on each connection', async (t) => {
+void t.test('zdb: SELECT with the password before anything else, on each connection', async (t) => {
   let first = true
   const { port, commands } = await fakeZdb(t, ([name], socket) => {
     if (name === 'SELECT') return '+OK\r\n'
@@ -237,7 +237,7 @@ t.test('zdb: SELECT with the password before anything else, on each connection',
   t.same(commands, [select, get, select, get], 'no HELLO, no CLIENT, no AUTH')
 })
 
-t.test('zdb: default namespace, user name only: nothing but GET', async (t) => {
+void t.test('zdb: default namespace, user name only: nothing but GET', async (t) => {
   const { port, commands } = await fakeZdb(t, () => found)
   const source = await open(t, `zdb://someone@127.0.0.1:${port}/default`)
   t.ok(await source.get(id, NEVER))
@@ -257,7 +257,7 @@ const REPLIES: [string, string][] = [
   [`$2\r\nno\r\n`, 'FLIST_STORE_PROTOCOL'],
 ]
 for (const [reply, code] of REPLIES) {
-  t.test(`SELECT answered by ${reply.trim().replace(SECRET, 'PASSWORD')}: ${code}`, async (t) => {
+  void t.test(`SELECT answered by ${reply.trim().replace(SECRET, 'PASSWORD')}: ${code}`, async (t) => {
     const { port } = await fakeZdb(t, () => reply)
     const error = await failure(await open(t, `zdb://:${SECRET}@127.0.0.1:${port}/space`), id)
     t.match(error, { code, message: /^Cannot read from store "zdb:\/\/\*\*\*@/ })
@@ -265,7 +265,7 @@ for (const [reply, code] of REPLIES) {
   })
 }
 
-t.test('GET answered by something else', async (t) => {
+void t.test('GET answered by something else', async (t) => {
   for (const [reply = '', code] of [
     [':1\r\n', 'PROTOCOL'],
     ['-Invalid key\r\n', 'PROTOCOL'],
@@ -277,12 +277,12 @@ t.test('GET answered by something else', async (t) => {
   }
 })
 
-t.test('an answer that is not RESP ends at the deadline', async (t) => {
+void t.test('an answer that is not RESP ends at the deadline', async (t) => {
   const { port } = await fakeZdb(t, () => '!!!\r\n')
   t.match(await failure(await open(t, `zdb://127.0.0.1:${port}`, 200), id), { code: 'FLIST_TIMEOUT' })
 })
 
-t.test('silence has a deadline, in connecting and in answering, and a dead connection is replaced', async (t) => {
+void t.test('silence has a deadline, in connecting and in answering, and a dead connection is replaced', async (t) => {
   let mute = true
   const { port, commands } = await fakeZdb(t, ([name]) =>
     name === 'SELECT' ? (mute ? undefined : '+OK\r\n') : undefined,
@@ -295,7 +295,7 @@ t.test('silence has a deadline, in connecting and in answering, and a dead conne
   t.equal(commands.filter(([name]) => name === 'SELECT').length, 3, 'one connection for each')
 })
 
-t.test('many requests use two connections, not more', async (t) => {
+void t.test('many requests use two connections, not more', async (t) => {
   const sockets = new Set<Socket>()
   const { port } = await fakeZdb(t, (_, socket) => {
     sockets.add(socket)

@@ -3,7 +3,7 @@ import t from 'tap'
 import { FlistError } from '../../lib/base/index.ts'
 import { hasInlineSecret, parseStoreRoute, parseStoreUrl, redactUrl } from '../../lib/store/store-url.ts'
 
-t.test('parseStoreRoute() reads ranges', async (t) => {
+void t.test('parseStoreRoute() reads ranges', async (t) => {
   t.same(parseStoreRoute('dir:///x'), { start: 0, end: 255, url: 'dir:///x' })
   t.same(parseStoreRoute('00-7f=dir:///x'), { start: 0, end: 127, url: 'dir:///x' })
   t.same(parseStoreRoute('A0-fF=http://h/?a=b'), { start: 160, end: 255, url: 'http://h/?a=b' })
@@ -24,7 +24,7 @@ t.test('parseStoreRoute() reads ranges', async (t) => {
   }
 })
 
-t.test('parseStoreUrl() takes each scheme apart', async (t) => {
+void t.test('parseStoreUrl() takes each scheme apart', async (t) => {
   const of = (url: string): object => parseStoreUrl(url, '/base')
   t.match(of('dir:///a/b c%20d?e'), { scheme: 'dir', path: '/a/b c%20d?e' })
   t.match(of('dir://tmp/x'), { path: '/x' }, 'the host is ignored, as rfs does')
@@ -72,7 +72,7 @@ const SECRETS = [
   'nonsense://x:hunter2@y',
 ]
 
-t.test('redactUrl() and hasInlineSecret() find secrets, and only those', async (t) => {
+void t.test('redactUrl() and hasInlineSecret() find secrets, and only those', async (t) => {
   for (const url of SECRETS) {
     t.notMatch(redactUrl(url), 'hunter2')
     t.ok(hasInlineSecret(url), url)
@@ -89,7 +89,7 @@ t.test('redactUrl() and hasInlineSecret() find secrets, and only those', async (
   }
 })
 
-t.test('any text gives a route or FLIST_USAGE, and userinfo never shows', async (t) => {
+void t.test('any text gives a route or FLIST_USAGE, and userinfo never shows', async (t) => {
   const part = fc.string({ maxLength: 12 })
   const scheme = fc.constantFrom('dir:', 'zdb://', 'redis://', 'http://', 'https://', 's3://', '', 'x://')
   fc.assert(
