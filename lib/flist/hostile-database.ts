@@ -11,6 +11,8 @@ export interface HostileDatabaseOptions {
   optional?: readonly string[]
   /** Bytes of one row and of one value. */
   rowBytesMax?: number
+  /** What messages call the file, where it is a temporary copy of a part of something. */
+  shownPath?: string
 }
 
 /** Functions a reader may call; none runs longer than its argument is long. */
@@ -39,20 +41,21 @@ const SQLITE_LENGTH_MAX = 1_000_000_000
  * Throws FLIST_ARCHIVE_DAMAGED or FLIST_NOT_FOUND; what its statements throw later goes through `archiveError`.
  */
 export function openHostileDatabase(path: string, options: HostileDatabaseOptions): DatabaseSync {
+  const shownPath = options.shownPath ?? path
   let database: DatabaseSync | undefined
   let fd: number | undefined
   try {
     fd = openSync(path, 'r')
-    const pages = openPages(fd, path, fstatSync(fd).size)
+    const pages = openPages(fd, shownPath, fstatSync(fd).size)
     // Before SQLite reads the schema, which it does at the first statement.
     checkTree(pages, 1)
     database = openRestricted(path, options.rowBytesMax ?? 2 * LIMITS.tagBytesMax)
-    const schema = readSchema(database, path)
+    const schema = readSchema(database, shownPath)
     const readable = new Set(['sqlite_master', 'sqlite_schema'])
     for (const name of [...options.tables, ...(options.optional ?? [])]) {
       const rows = schema.filter((row) => row.name === name)
       if (rows.length === 0 && !options.tables.includes(name)) continue
-      checkTable(database, path, name, rows)
+      checkTable(database, shownPath, name, rows)
       readable.add(name)
       for (const row of schema) if (row.table === name && row.rootPage !== 0) checkTree(pages, row.rootPage)
     }
@@ -60,7 +63,7 @@ export function openHostileDatabase(path: string, options: HostileDatabaseOption
     return database
   } catch (error) {
     database?.close()
-    throw archiveError(error, path)
+    throw archiveError(error, shownPath)
   } finally {
     if (fd !== undefined) closeSync(fd)
   }

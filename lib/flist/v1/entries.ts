@@ -14,13 +14,14 @@ export class Entries {
   readonly #select: StatementSync
   #bytesLeft: number
 
-  /** Throws FLIST_ARCHIVE_DAMAGED, FLIST_NOT_FOUND. */
-  constructor(path: string) {
-    this.#path = path
+  /** `shownPath` is what messages call it. Throws FLIST_ARCHIVE_DAMAGED, FLIST_NOT_FOUND. */
+  constructor(path: string, shownPath: string) {
+    this.#path = shownPath
     this.#database = openHostileDatabase(path, {
       tables: ['entries'],
       optional: ['metadata'],
       rowBytesMax: LIMITS.messageBytesMax,
+      shownPath,
     })
     try {
       // Rows do not share bytes in a database that SQLite wrote; in one made to tire us they may.
@@ -28,7 +29,7 @@ export class Entries {
       this.#select = this.#prepareSelect()
     } catch (error) {
       this.#database.close()
-      throw archiveError(error, path)
+      throw archiveError(error, shownPath)
     }
   }
 

@@ -17,6 +17,8 @@ export interface ReadV1Options {
   onProgress?: ((entries: number) => void) | undefined
   /** Who owns what an archive from before July 2020 holds: names, not ids. This machine's accounts when not given. */
   accounts?: Accounts
+  /** The archive that the database came out of, for messages. */
+  archivePath?: string
 }
 
 /** Entries between two looks at the clock of the world: about 20 ms. */
@@ -27,7 +29,7 @@ const ENTRIES_PER_TURN = 16_384
  * Throws FLIST_ARCHIVE_DAMAGED (the message names the folder), FLIST_LIMIT, FLIST_NOT_FOUND, FLIST_INTERRUPTED.
  */
 export async function readV1(databasePath: string, builder: TreeSink, options: ReadV1Options): Promise<void> {
-  const entries = new Entries(databasePath)
+  const entries = new Entries(databasePath, options.archivePath ?? databasePath)
   try {
     const tags = entries.tags()
     for (const [key, value] of tags) builder.tags.set(key, value)

@@ -191,23 +191,51 @@ void t.test('readV1() reads databases of every age', async (t) => {
   await t.rejects(read(writeDatabase(newPath(), rows, undefined, bare)), { code: 'FLIST_ARCHIVE_DAMAGED' }, 'no index')
 })
 
-void t.test('readV1() refuses messages that share their pages', async (t) => {
-  const path = newPath()
-  // The second row's overflow pages become the first one's: each is read whole, together they exceed the file.
-  const filler = Buffer.concat([dirMessage([{ name: 's', kind: 'dir', text: 'k0' }]), Buffer.alloc(60_000)])
-  const rows: Record<string, Buffer> = { [ROOT_KEY]: filler }
-  for (let level = 0; level < 3; level += 1) {
-    rows[`k${level}`] = Buffer.concat([
-      dirMessage([{ name: 's', kind: 'dir', text: `k${level + 1}` }]),
-      Buffer.alloc(60_000),
-    ])
+/** A chain of folders. Their messages are as long as leaves room for a few in one page, and the rest in 14 overflow pages each. */
+function longChain(levels: number): Record<string, Buffer> {
+  const rows: Record<string, Buffer> = {}
+  for (let level = 0; level < levels; level += 1) {
+    const message = dirMessage([{ name: 's', kind: 'dir', text: `k${level + 1}` }])
+    rows[level === 0 ? ROOT_KEY : `k${level}`] = Buffer.concat([message], 489 + 10 + 14 * 4092)
   }
-  writeDatabase(path, rows)
+  return rows
+}
+
+void t.test('readV1() refuses a database that is cut off', async (t) => {
+  const path = writeDatabase(newPath(), longChain(3))
   await t.rejects(read(path), /has no row "k3"/, 'as written')
   const bytes = readFileSync(path)
   writeFileSync(path, bytes.subarray(0, bytes.length - 4096))
-  await t.rejects(read(path), { code: 'FLIST_ARCHIVE_DAMAGED' })
+  await t.rejects(read(path), { code: 'FLIST_ARCHIVE_DAMAGED', message: /malformed/ })
 })
+
+void t.test('readV1() refuses messages that share their pages', async (t) => {
+  const path = writeDatabase(newPath(), longChain(5))
+  await t.rejects(read(path), /has no row "k5"/, 'as written')
+  const bytes = readFileSync(path)
+  // Page 2 is the table: one leaf. All rows get the overflow pages of the first.
+  t.same([bytes.readUInt8(4096), bytes.readUInt16BE(4096 + 3)], [0x0d, 5])
+  const first = bytes.readUInt32BE(endOfCell(bytes, 4096, 0))
+  for (let cell = 1; cell < 5; cell += 1) bytes.writeUInt32BE(first, endOfCell(bytes, 4096, cell))
+  // The header counts the pages too.
+  bytes.writeUInt32BE(3 + 14, 28)
+  writeFileSync(path, bytes.subarray(0, 4096 * (3 + 14)))
+  await t.rejects(read(path), { code: 'FLIST_ARCHIVE_DAMAGED', message: /longer than the database/ })
+})
+
+/** Where a cell's overflow page number stands (sqlite.org/fileformat2.html, 1.6): two varints, then the local part of the payload. */
+function endOfCell(bytes: Buffer, leaf: number, cell: number): number {
+  let at = leaf + bytes.readUInt16BE(leaf + 8 + 2 * cell)
+  let payload = 0
+  for (let more = true; more; at += 1) {
+    payload = payload * 128 + (bytes.readUInt8(at) & 0x7f)
+    more = bytes.readUInt8(at) >= 0x80
+  }
+  while (bytes.readUInt8(at) >= 0x80) at += 1
+  const least = Math.floor(((4096 - 12) * 32) / 255) - 23
+  const wanted = least + ((payload - least) % (4096 - 4))
+  return at + 1 + (wanted <= 4096 - 35 ? wanted : least)
+}
 
 void t.test('readV1() tells how far it is, and stops when asked', async (t) => {
   const many = Array.from({ length: 20_000 }, (_, index): TestEntry => ({ name: `${index}`, kind: 'file' }))
