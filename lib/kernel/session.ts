@@ -22,8 +22,6 @@ export class Session {
   readonly #dispatcher: Dispatcher
   readonly #poll: PollSet
   #ended = false
-  /** Something was left for the event loop. */
-  #turnDue = false
 
   constructor(parts: SessionParts) {
     this.#parts = parts
@@ -35,20 +33,20 @@ export class Session {
   async run(): Promise<void> {
     const { fd, answers } = this.#parts
     const { bytes } = answers.frame
-    let sinceTurn = 0
+    // INIT, the first request, leaves work to the event loop.
+    let sinceTurn = TURN_EVERY - 1
     while (!this.#ended) {
       const length = read(fd, bytes, bytes.length)
       if (length > 0) {
         this.#serve(length)
         sinceTurn += 1
-        if (sinceTurn < TURN_EVERY && !this.#turnDue) continue
+        if (sinceTurn < TURN_EVERY) continue
       } else if (this.#failed(length)) {
         return
       } else if (!this.#wait()) {
         continue
       }
       sinceTurn = 0
-      this.#turnDue = false
       await new Promise(setImmediate)
     }
   }
