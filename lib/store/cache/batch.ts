@@ -46,9 +46,19 @@ export class Batch {
     this.#touched.set(segment, now)
   }
 
+  /** Inside a transaction, before claims: a row that is wrong must not stand in the way of a claim. */
+  writeDrops(ledger: Ledger): void {
+    for (const { key, at } of this.#drops) ledger.drop(key, at)
+  }
+
+  /** After the transaction with `writeDrops`. */
+  clearDrops(): void {
+    this.#drops = []
+  }
+
   /** Inside a transaction. Returns the segments that were removed meanwhile: what was put there is lost. */
   write(ledger: Ledger, now: number): number[] {
-    for (const { key, at } of this.#drops) ledger.drop(key, at)
+    this.writeDrops(ledger)
     for (const { key, at } of this.#confirms) ledger.confirm(key, at)
     const lost: number[] = []
     for (const [segment, rows] of this.#bySegment()) {

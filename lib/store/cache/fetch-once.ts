@@ -5,6 +5,8 @@ import type { BlockReader, BlockRef } from '../port.ts'
 import type { BlockCache } from './block-cache.ts'
 import type { ClaimRequest } from './claim-desk.ts'
 import type { Location, Place } from './layout.ts'
+import { Leavers } from './leavers.ts'
+import type { Leaver } from './leavers.ts'
 
 export interface CachedReaderOptions {
   /** Milliseconds a block's failure is answered without asking again; `LIMITS.failureMemoryMs`. */
@@ -34,11 +36,9 @@ export interface CacheCounters {
   failures: number
 }
 
-interface Waiter {
+interface Waiter extends Leaver {
   readonly resolve: (block: CachedBlock) => void
   readonly reject: (error: unknown) => void
-  readonly signal: AbortSignal
-  readonly onAbort: () => void
 }
 
 interface Flight {
@@ -69,6 +69,7 @@ export class CachedReader implements BlockReader {
   readonly #failureMemoryMs: number
   readonly #log: Log
   readonly #now: () => number
+  readonly #leavers = new Leavers()
   readonly #flights = new Map<string, Flight>()
   readonly #failures = new Map<string, { error: unknown; until: number }>()
   #closed = false
@@ -180,8 +181,8 @@ export class CachedReader implements BlockReader {
 
   #join(flight: Flight, signal: AbortSignal): Promise<CachedBlock> {
     return new Promise((resolve, reject) => {
-      const waiter: Waiter = { resolve, reject, signal, onAbort: () => this.#leave(flight, waiter) }
-      signal.addEventListener('abort', waiter.onAbort, { once: true })
+      const waiter: Waiter = { resolve, reject, signal, leave: () => this.#leave(flight, waiter) }
+      this.#leavers.add(waiter)
       flight.waiters.add(waiter)
     })
   }
@@ -229,7 +230,7 @@ export class CachedReader implements BlockReader {
   #takeWaiters(flight: Flight): Waiter[] {
     const waiters = [...flight.waiters]
     flight.waiters.clear()
-    for (const waiter of waiters) waiter.signal.removeEventListener('abort', waiter.onAbort)
+    for (const waiter of waiters) this.#leavers.remove(waiter)
     return waiters
   }
 

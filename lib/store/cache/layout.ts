@@ -43,6 +43,7 @@ export function alignUp(offset: number): number {
   return Math.ceil(offset / CACHE_LAYOUT.alignBytes) * CACHE_LAYOUT.alignBytes
 }
 
-export function sameLocation(a: Location, b: Location): boolean {
-  return a.segment === b.segment && a.offset === b.offset && a.bytes === b.bytes
+/** Whether `bytes` may lie at a place at all. */
+export function fits(place: Place, bytes: number): boolean {
+  return place.offset % CACHE_LAYOUT.placeBytes === 0 && place.offset + bytes <= place.fileBytes
 }
