@@ -110,7 +110,10 @@ function parseHttp(url: string, scheme: 'http' | 'https', parsed: URL): StoreUrl
 
 function parseZdb(url: string, scheme: 'zdb' | 'redis', parsed: URL): StoreUrl {
   const secrets = takeSecrets(parsed)
-  const { user, password } = userinfo(url, parsed)
+  const login = userinfo(url, parsed)
+  // The URL of a socket has no place for userinfo.
+  const { user, password } =
+    login.password === '' ? { ...login, password: parsed.searchParams.get('password') ?? '' } : login
   const path = decode(url, parsed.pathname)
   const asked = parsed.searchParams.get('namespace') ?? ''
   if (parsed.hostname === '') {

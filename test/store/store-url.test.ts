@@ -33,6 +33,7 @@ void t.test('parseStoreUrl() takes each scheme apart', async (t) => {
   t.match(of('zdb://h'), { scheme: 'zdb', host: 'h', port: 9900, namespace: '', user: '', password: '' })
   t.match(of('zdb://u:p%40w@[::1]:77/ns'), { host: '::1', port: 77, namespace: 'ns', user: 'u', password: 'p@w' })
   t.match(of('zdb:///run/zdb.sock?namespace=ns'), { host: '', path: '/run/zdb.sock', namespace: 'ns' })
+  t.match(of('zdb:///s?namespace=ns&password=p%26w'), { path: '/s', namespace: 'ns', password: 'p&w' })
   t.match(of('redis://h/3'), { port: 6379, namespace: '3' })
   t.match(of('HTTPS://u:p@h:1/a/?x=%20y&password-file=/f#frag'), {
     scheme: 'https',
@@ -70,6 +71,7 @@ const SECRETS = [
   'server://http://u:hunter2@h:1?token=hunter2',
   'http://h/?%zz=hunter2',
   'nonsense://x:hunter2@y',
+  'zdb:///s?password=hunter2',
 ]
 
 void t.test('redactUrl() and hasInlineSecret() find secrets, and only those', async (t) => {
