@@ -4,6 +4,8 @@ import { alignUp } from './layout.ts'
 import type { Location, Place } from './layout.ts'
 import type { SegmentFiles } from './segment-files.ts'
 
+const MAKING_S = 10
+
 /** Decides where bytes go and puts them there. Each process appends to a shared segment that no other process writes. */
 export class Appender {
   readonly #files: SegmentFiles
@@ -12,9 +14,12 @@ export class Appender {
   /** Segments of large files, by `Place.file`. */
   readonly #own = new Map<string, number>()
   #mayAdopt = true
+  readonly #onMissing: (segment: number) => void
 
-  constructor(files: SegmentFiles, segmentBytes: number) {
+  /** `onMissing` is told of a segment that has a row but no file. */
+  constructor(files: SegmentFiles, segmentBytes: number, onMissing: (segment: number) => void) {
     this.#files = files
+    this.#onMissing = onMissing
     this.#segmentBytes = segmentBytes
   }
 
@@ -37,14 +42,24 @@ export class Appender {
     return at
   }
 
+  /**
+   * The segment of a large file. Undefined while it is being removed, and where its file is missing: that file is never
+   * made again, for rows may point into it, and would find zeros.
+   */
   ownSegment(ledger: Ledger, file: string, fileBytes: number, now: number): number | undefined {
     const known = this.#own.get(file)
     if (known !== undefined) return known
-    const segment = ledger.ownSegment(file, fileBytes, now)
-    if (segment === undefined) return undefined
-    this.#files.createSparse(segment, fileBytes)
-    this.#own.set(file, segment)
-    return segment
+    const own = ledger.ownSegment(file, fileBytes, now)
+    if (own === undefined) return undefined
+    if (own.made) this.#files.createSparse(own.id, fileBytes)
+    else if (this.#files.exists(own.id)) this.#files.openSparse(own.id, fileBytes)
+    else {
+      // Its maker may be about to make it; after a while it is not.
+      if (now - own.used > MAKING_S) this.#onMissing(own.id)
+      return undefined
+    }
+    this.#own.set(file, own.id)
+    return own.id
   }
 
   #next(ledger: Ledger, now: number): void {

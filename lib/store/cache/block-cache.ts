@@ -1,4 +1,4 @@
-import { describeError, FlistError, LIMITS } from '../../base/index.ts'
+import { describeError, FlistError, LIMITS, systemCode } from '../../base/index.ts'
 import type { Log } from '../../base/index.ts'
 import { codecReady } from '../codec-tools.ts'
 import type { BlockRef } from '../port.ts'
@@ -69,7 +69,7 @@ export class BlockCache {
       Math.max(LIMITS.segmentBytesMin, Math.floor(options.bytesMax / 8)),
     )
     this.#files = new SegmentFiles(dir)
-    this.#appender = new Appender(this.#files, segmentBytes)
+    this.#appender = new Appender(this.#files, segmentBytes, (segment) => void this.forgetSegment(segment))
     this.#connection = new Connection(dir, options.log, () => this.#reset())
     this.#room = new RoomGuard(
       { dir, bytesMax: options.bytesMax, freeBytesMin: options.freeBytesMin, segmentBytes },
@@ -169,11 +169,13 @@ export class BlockCache {
       return at
     } catch (error) {
       this.#connection.failed(error)
+      // A segment's file was removed: the next block goes elsewhere.
+      if (systemCode(error) === 'ENOENT') this.#appender.reset()
       return undefined
     }
   }
 
-  /** Whether a file of this size gets a segment of its own: one that would fill much of the cache does not, it could never be evicted in part. */
+  /** Whether a file of this size gets a segment of its own: a larger one could not be evicted in part. */
   allowsOwn(fileBytes: number): boolean {
     return fileBytes >= this.#ownSegmentBytesMin && fileBytes <= this.#bytesMax / 4
   }

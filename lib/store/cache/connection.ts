@@ -1,4 +1,4 @@
-import { describeError, FlistError } from '../../base/index.ts'
+import { describeError, FlistError, systemCode } from '../../base/index.ts'
 import type { Log } from '../../base/index.ts'
 import { databaseInode, faultOf, setAside } from './database.ts'
 import { Ledger } from './ledger.ts'
@@ -67,7 +67,8 @@ export class Connection {
     const broken = faultOf(error) === 'broken' && this.#ledger !== undefined
     if (!broken) {
       this.#movedCheckAt = 0
-      this.#backOff(error)
+      // A file that is gone is no reason to wait: whoever asked puts the next block elsewhere.
+      if (systemCode(error) !== 'ENOENT') this.#backOff(error)
       return
     }
     this.#log.warn('cache database is damaged and starts anew', { cache: this.#dir, reason: describeError(error) })

@@ -23,6 +23,13 @@ export interface SegmentRow {
   readonly writer: number
 }
 
+export interface OwnSegment {
+  readonly id: number
+  readonly whole: boolean
+  /** Unix seconds. */
+  readonly used: number
+}
+
 export interface ClaimRow {
   readonly owner: number
   /** Milliseconds since 1970. */
@@ -172,18 +179,19 @@ export class Ledger {
     this.#do.seal.run(segment, this.process)
   }
 
-  /** The segment of a large file, made where it is missing; undefined while it is being removed. */
-  ownSegment(owner: string, fileBytes: number, now: number): number | undefined {
-    this.#do.newSegment.run('own', now, this.boot, 0, owner, fileBytes)
+  /** The segment of a large file; `made`: the row is new, and its file is for the caller to make. Undefined while it is being removed. */
+  ownSegment(owner: string, fileBytes: number, now: number): (OwnSegment & { made: boolean }) | undefined {
+    const made = this.#do.newSegment.run('own', now, this.boot, 0, owner, fileBytes).changes === 1
     const found = this.findOwn(owner)
-    if (found !== undefined) noteSegment(found.id)
-    return found?.id
+    if (found === undefined) return undefined
+    noteSegment(found.id)
+    return { ...found, made }
   }
 
-  findOwn(owner: string): { id: number; whole: boolean } | undefined {
+  findOwn(owner: string): OwnSegment | undefined {
     const row = cells(this.#do.segmentOfOwner.get(owner))
     if (row === undefined || row[2] !== 0) return undefined
-    return { id: Number(row[0]), whole: row[1] === this.boot }
+    return { id: Number(row[0]), whole: row[1] === this.boot, used: Number(row[3]) }
   }
 
   markWhole(segment: number): boolean {

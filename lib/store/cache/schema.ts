@@ -36,7 +36,7 @@ export const SQL = {
   growOwn: 'UPDATE segment SET bytes = bytes + ?2, used = ?3 WHERE id = ?1 AND going = 0',
   touch: 'UPDATE segment SET used = max(used, ?2) WHERE id = ?1',
   newSegment: 'INSERT INTO segment VALUES (NULL, ?1, 0, ?2, ?3, ?4, ?5, ?6, 0, 0) ON CONFLICT (owner) DO NOTHING',
-  segmentOfOwner: 'SELECT id, whole, going FROM segment WHERE owner = ?1',
+  segmentOfOwner: 'SELECT id, whole, going, used FROM segment WHERE owner = ?1',
   adoptable:
     "SELECT id, writer FROM segment WHERE kind = 'shared' AND going = 0 AND bytes < ?1 ORDER BY used DESC LIMIT 16",
   adopt: 'UPDATE segment SET writer = ?2 WHERE id = ?1 AND writer = ?3 AND going = 0',

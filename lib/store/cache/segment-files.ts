@@ -49,12 +49,15 @@ export class SegmentFiles {
     this.#keep(segment, openSync(path, 'wx+', 0o600))
   }
 
-  /** The sparse file of a large file's own segment: made by whoever comes first. */
+  /** Makes the sparse file of a large file's own segment. */
   createSparse(segment: number, fileBytes: number): void {
-    const path = segmentPath(this.#dir, segment)
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
-    const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600)
-    this.#keep(segment, fd)
+    this.create(segment)
+    this.openSparse(segment, fileBytes)
+  }
+
+  /** Opens one that another process made, which may not have come to give it its length. */
+  openSparse(segment: number, fileBytes: number): void {
+    const fd = this.#descriptor(segment)
     if (fstatSync(fd).size < fileBytes) ftruncateSync(fd, fileBytes)
     this.#known.set(segment, fileBytes)
   }

@@ -7,6 +7,7 @@ import { segmentPath } from '../../../lib/store/cache/layout.ts'
 import { cacheSummary } from '../../../lib/store/cache/summary.ts'
 import { prepareCodec } from '../../../lib/store/codec-tools.ts'
 import { CachedReader } from '../../../lib/store/cache/fetch-once.ts'
+import { startChild } from './children/child.ts'
 import { block, blocks, countingReader, MiB, NEVER, openCache, QUIET, randomKey } from './helpers.ts'
 
 await prepareCodec()
@@ -254,5 +255,39 @@ void t.test('foreign files in the folder are left alone', async (t) => {
   t.strictSame(await cache.tidy(), [7])
   t.strictSame(fs.readdirSync(`${dir}/v1/segments/07`).sort(), ['8.seg', 'notes.txt'])
   t.ok(fs.existsSync(`${dir}/v1/segments/zz/1.seg`) && fs.existsSync(`${dir}/v1/my.txt`))
+  await cache.close()
+})
+
+void t.test('what a killed process left is whole, and its segment is continued', async (t) => {
+  const dir = t.testdir()
+  const child = startChild('put-for-ever.ts', [dir, 'crash'])
+  for (let line = ''; line !== '300';) line = await child.line()
+  child.process.kill('SIGKILL')
+  await child.ended
+  const cache = await openCache(dir)
+  const known = await blocks('crash', 400, 3000)
+  const found = known.filter(({ ref }) => cache.find(ref.key) !== undefined)
+  t.ok(found.length >= 200, `${found.length} blocks were committed`)
+  t.ok(found.every(({ ref, plain }) => cache.read(cache.find(ref.key)!)?.equals(plain)))
+  const first = cache.find(found[0]!.ref.key)!
+  const next = await block('next')
+  const at = cache.put(next.ref, next.plain)!
+  t.equal(at.segment, first.segment)
+  t.ok(
+    found.every(({ ref, plain }) => cache.read(cache.find(ref.key)!)?.equals(plain)),
+    'nothing is written over',
+  )
+  await cache.close()
+})
+
+void t.test('put() goes elsewhere when its segment file is removed', async (t) => {
+  const dir = t.testdir()
+  const cache = await openCache(dir)
+  const [one, two] = await blocks('unlinked', 2)
+  const at = cache.put(one!.ref, one!.plain)!
+  fs.unlinkSync(segmentPath(dir, at.segment))
+  await cache.forgetSegment(at.segment)
+  const next = cache.put(two!.ref, two!.plain)!
+  t.ok(next.segment !== at.segment && cache.read(next)?.equals(two!.plain))
   await cache.close()
 })

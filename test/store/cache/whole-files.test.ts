@@ -61,3 +61,25 @@ void t.test('a file that would fill the cache gets no segment of its own', async
   t.equal(cache.put(one.ref, one.plain, { file: FILE, offset: 5 * BLOCK, fileBytes: 7 * MiB })?.offset, 0)
   await cache.close()
 })
+
+void t.test('an own segment whose file was removed is never made again under its id', async (t) => {
+  const dir = t.testdir()
+  const known = await blocks('again', 2, BLOCK)
+  const clock = { ms: 1_700_000_000_000 }
+  const options = { ...OWN, now: () => clock.ms }
+  const place = (n: number) => ({ file: FILE, offset: n * BLOCK, fileBytes: 4 * BLOCK })
+  const first = await openCache(dir, options)
+  const at = first.put(known[0]!.ref, known[0]!.plain, place(0))!
+  await first.close()
+  fs.unlinkSync(segmentPath(dir, at.segment))
+  const cache = await openCache(dir, options)
+  const shared = cache.put(known[1]!.ref, known[1]!.plain, place(1))!
+  t.ok(shared.segment !== at.segment && !fs.existsSync(segmentPath(dir, at.segment)))
+  t.equal(cache.find(known[0]!.ref.key), undefined, 'no zeros are found')
+  clock.ms += 60_000
+  cache.put(known[0]!.ref, known[0]!.plain, place(0))
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  const later = cache.put(known[1]!.ref, known[1]!.plain, place(1))!
+  t.ok(later.segment > at.segment && later.offset === BLOCK, 'a new segment of its own')
+  await cache.close()
+})
