@@ -85,7 +85,7 @@ export const LIMITS = {
   /** Bytes of a shared segment at the least, where the whole cache is small. */
   segmentBytesMin: 1 * MiB,
   /** Milliseconds one statement waits for another process that writes the cache's database. */
-  cacheBusyTimeoutMs: 250,
+  cacheBusyTimeoutMs: 1_000,
   /** Milliseconds a block's row may lie in memory before it is committed. */
   cacheBatchMs: 5,
   /** Rows that wait for a database which cannot be written; more are given up, with the blocks' place in the cache. */
