@@ -5,6 +5,7 @@ import { createGunzip } from 'node:zlib'
 import { extract, type Header } from 'tar-stream'
 import { displayBytes, FlistError, LIMITS, systemCode } from '../../base/index.ts'
 import { beyondLimit, damaged } from '../damage.ts'
+import { ROUTER_BYTES_MAX } from './routes.ts'
 
 export interface UnpackedV1 {
   /** The database: `temporaryPath`, or the archive itself where that is a bare database. */
@@ -130,7 +131,7 @@ function memberName(name: string): string {
 }
 
 async function small(stream: AsyncIterable<unknown>, bytes: number): Promise<Buffer> {
-  if (bytes > LIMITS.tagBytesMax) throw beyondLimit(`"${ROUTER_NAME}"`, `it has more than ${LIMITS.tagBytesMax} bytes`)
+  if (bytes > ROUTER_BYTES_MAX) throw beyondLimit(`"${ROUTER_NAME}"`, `it has more than ${ROUTER_BYTES_MAX} bytes`)
   const chunks: Buffer[] = []
   for await (const chunk of stream) chunks.push(chunk as Buffer)
   return Buffer.concat(chunks)

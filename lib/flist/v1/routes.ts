@@ -6,6 +6,11 @@ import type { Route } from '../tree-sink.ts'
 const ROUTER = '"router.yaml"'
 const SCHEMES = new Set(['ardb:', 'zdb:', 'redis:'])
 const DEFAULT_BACKEND_PORT = 9900
+/**
+ * Bytes of a router.yaml. Real ones have less than one KiB; the parser's time grows with the square of what is hostile
+ * (a mebibyte of tags took more than 30 s), and so does its check for equal keys, which is off.
+ */
+export const ROUTER_BYTES_MAX = 64 * 1024
 /** Levels of brackets in a router.yaml; it needs three, and the parser recurses. */
 const YAML_DEPTH_MAX = 64
 
@@ -80,13 +85,19 @@ export function routerRoutes(yaml: Buffer): Route[] {
 }
 
 function parseRouter(yaml: Buffer): { pools: Map<unknown, unknown>; lookup: unknown[] } {
-  if (yaml.length > LIMITS.tagBytesMax) throw beyondLimit(ROUTER, `it has more than ${LIMITS.tagBytesMax} bytes`)
+  if (yaml.length > ROUTER_BYTES_MAX) throw beyondLimit(ROUTER, `it has more than ${ROUTER_BYTES_MAX} bytes`)
   const text = yaml.toString()
   checkDepth(text)
   let router: unknown
   try {
     // "failsafe": every scalar stays the text it is, so that the range 00 is not the number 0.
-    router = parse(text, { schema: 'failsafe', mapAsMap: true, maxAliasCount: 100, logLevel: 'error' })
+    router = parse(text, {
+      schema: 'failsafe',
+      mapAsMap: true,
+      maxAliasCount: 100,
+      uniqueKeys: false,
+      logLevel: 'error',
+    })
   } catch (error) {
     throw damaged(ROUTER, `it is not valid YAML`, error)
   }
