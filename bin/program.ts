@@ -62,6 +62,7 @@ function verb(program: Command, name: string, description: string): Command {
   return program
     .command(name)
     .description(description)
+    .allowExcessArguments(false)
     .option('--json', 'print one JSON value; errors are JSON on stderr')
     .addHelpText('after', examplesText(name))
 }

@@ -111,10 +111,14 @@ function checkDirectory(name: string): string {
         cause: error,
       })
     }
-    throw new FlistError('FLIST_MOUNT_FAILED', `Cannot mount on "${name}": ${code || describeError(error)}`, {
-      ...(code === 'ENOENT' ? { hint: `Make the folder first: mkdir -p ${name}` } : {}),
-      cause: error,
-    })
+    throw new FlistError(
+      'FLIST_MOUNT_FAILED',
+      `Cannot mount on "${name}": ${code === 'ENOENT' ? 'no such folder' : code || describeError(error)}`,
+      {
+        ...(code === 'ENOENT' ? { hint: `Make the folder first: mkdir -p ${name}` } : {}),
+        cause: error,
+      },
+    )
   }
   throw new FlistError('FLIST_MOUNT_FAILED', `Cannot mount on "${name}": it is not a folder`)
 }

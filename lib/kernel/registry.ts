@@ -64,13 +64,16 @@ export function runtimeDir(): string {
 export function prepareRuntimeDir(): string {
   const dir = runtimeDir()
   mkdirSync(dir, { recursive: true, mode: 0o700 })
-  const stat = lstatSync(dir)
-  if (!stat.isDirectory() || stat.uid !== process.getuid?.() || (stat.mode & 0o022) !== 0) {
-    throw new FlistError('FLIST_NOT_PERMITTED', `Cannot use "${dir}" for records of mounts: others may write there`, {
-      hint: 'Name a folder of your own in FLISTFS_RUNTIME',
-    })
-  }
+  checkOwner(dir)
   return dir
+}
+
+function checkOwner(dir: string): void {
+  const stat = lstatSync(dir)
+  if (stat.isDirectory() && stat.uid === process.getuid?.() && (stat.mode & 0o022) === 0) return
+  throw new FlistError('FLIST_NOT_PERMITTED', `Cannot use "${dir}" for records of mounts: others may write there`, {
+    hint: 'Name a folder of your own in FLISTFS_RUNTIME',
+  })
 }
 
 /** The server's control socket. Throws RangeError for an id that is none, or a path longer than a socket's may be. */
@@ -135,8 +138,10 @@ function readRecords(): MountRecord[] {
   const dir = runtimeDir()
   let names: string[]
   try {
+    checkOwner(dir)
     names = readdirSync(dir)
   } catch (error) {
+    if (error instanceof FlistError) throw error
     if (systemCode(error) === 'ENOENT') return []
     throw new FlistError('FLIST_SYSTEM', `Cannot read the records of mounts in "${dir}"`, { cause: error })
   }

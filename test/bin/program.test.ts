@@ -1,0 +1,122 @@
+import { execFile } from 'node:child_process'
+import { chmodSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import t, { type Test } from 'tap'
+import { ERROR_TABLE } from '../../lib/base/index.ts'
+
+const ROOT = resolve(import.meta.dirname, '../..')
+const LAUNCHER = join(ROOT, 'bin/flistfs')
+
+interface Ran {
+  readonly code: number
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** The real program, with records and cache of its own. */
+function run(t: Test, words: readonly string[], env: Record<string, string> = {}, launcher = LAUNCHER): Promise<Ran> {
+  const dir = t.testdirName
+  const own = { FLISTFS_RUNTIME: join(dir, 'run'), FLISTFS_CACHE: join(dir, 'cache'), NODE_OPTIONS: '', ...env }
+  return new Promise((done) => {
+    execFile(launcher, words, { env: { ...process.env, ...own }, timeout: 20_000 }, (error, stdout, stderr) => {
+      done({ code: typeof error?.code === 'number' ? error.code : error ? -1 : 0, stdout, stderr })
+    })
+  })
+}
+
+const errorOf = (ran: Ran) =>
+  (JSON.parse(ran.stderr) as { error: { code: string; message: string; hint?: string; exit: number } }).error
+
+t.test('--version prints the version of package.json', async (t) => {
+  const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string }
+  t.strictSame(await run(t, ['--version']), { code: 0, stdout: `${version}\n`, stderr: '' })
+})
+
+t.test('the program runs through a link, from anywhere', async (t) => {
+  const dir = t.testdir()
+  symlinkSync(LAUNCHER, join(dir, 'link'))
+  t.match(await run(t, ['--version'], {}, join(dir, 'link')), { code: 0 })
+})
+
+t.test('--help is on stdout, for the program and each verb', async (t) => {
+  const { stdout } = await run(t, ['--help'])
+  for (const verb of ['mount', 'umount', 'list', 'stats', 'demo']) {
+    t.match(stdout, new RegExp(`^  ${verb}\\b`, 'm'))
+    const help = await run(t, [verb, '--help'])
+    t.match(help, { code: 0, stdout: /Examples:\n {2}# / })
+    t.match(help.stdout, '--json')
+  }
+})
+
+t.test('wrong usage exits with 2 and says what is wrong', async (t) => {
+  const cases: [string[], RegExp][] = [
+    [[], /a verb is missing/],
+    [['explode'], /verb "explode"/],
+    [['mount'], /missing required argument 'archive'/],
+    [['mount', 'a', 'b', 'c'], /too many arguments/],
+    [['list', '--jsn'], /unknown option '--jsn'[^]*--json/],
+    [['mount', 'a', 'b', '--verify', 'never'], /once, always/],
+    [['mount', 'a', 'b', '--timeout', 'soon'], /Cannot use "soon" as a time/],
+    [['mount', 'a', 'b', '--cache-size', 'big'], /"big"/],
+    [['mount', 'a', 'b', '--digest', 'md5:00'], /Cannot use "md5:00" as a digest/],
+  ]
+  for (const [words, message] of cases) {
+    const ran = await run(t, words)
+    t.match(ran, { code: 2, stdout: '' }, words.join(' '))
+    t.match(ran.stderr, message)
+    t.match(ran.stderr, /^flistfs: Cannot [^]*\n {2}hint: /)
+  }
+})
+
+t.test('--json gives results on stdout and errors on stderr, each one line of JSON', async (t) => {
+  t.strictSame(await run(t, ['list', '--json']), { code: 0, stdout: '[]\n', stderr: '' })
+  const usage = await run(t, ['mount', '--json'])
+  t.match(errorOf(usage), { code: 'FLIST_USAGE', exit: 2 })
+  const ran = await run(t, ['umount', '--json', t.testdir()])
+  t.equal(ran.stdout, '')
+  t.match(errorOf(ran), { code: 'FLIST_NOT_MOUNTED', hint: String, exit: ran.code })
+  t.equal(ran.code, ERROR_TABLE.FLIST_NOT_MOUNTED.exit)
+})
+
+t.test('mount says why not, with the exit code of the reason', async (t) => {
+  const dir = t.testdir({ 'page.fl': '<html>Welcome</html>', mnt: {}, file: '' })
+  const cases: [string, string, string][] = [
+    [join(dir, 'absent.fl'), 'mnt', 'FLIST_NOT_FOUND'],
+    [join(dir, 'page.fl'), 'mnt', 'FLIST_FORMAT_UNKNOWN'],
+    [join(dir, 'page.fl'), 'absent', 'FLIST_MOUNT_FAILED'],
+    [join(dir, 'page.fl'), 'file', 'FLIST_MOUNT_FAILED'],
+    ['http://127.0.0.1:1/a.fl', 'mnt', 'FLIST_STORE_UNREACHABLE'],
+  ]
+  for (const [archive, directory, code] of cases) {
+    const ran = await run(t, ['mount', archive, join(dir, directory), '--json'])
+    t.equal(ran.stdout, '')
+    t.match(errorOf(ran), { code, exit: ran.code }, `${archive} on ${directory}`)
+    t.equal(ran.code, ERROR_TABLE[code as keyof typeof ERROR_TABLE].exit)
+  }
+})
+
+t.test('mount warns of a password in the words, and not of one in the environment', async (t) => {
+  const dir = t.testdir({ 'page.fl': 'no archive', mnt: {} })
+  const words = ['mount', join(dir, 'page.fl'), join(dir, 'mnt')]
+  const store = 'zdb://:secret@127.0.0.1:9900/ns'
+  const loud = await run(t, [...words, '--store', store])
+  t.match(loud.stderr, /Warning: [^]*FLISTFS_STORE/)
+  t.notMatch(loud.stderr, 'secret')
+  t.notMatch((await run(t, words, { FLISTFS_STORE: store })).stderr, /Warning/)
+})
+
+t.test('stats and umount of a folder that is no mount', async (t) => {
+  const dir = t.testdir({ plain: {} })
+  for (const verb of ['stats', 'umount']) {
+    t.match(await run(t, [verb, join(dir, 'plain')]), { code: 1, stderr: /hint: See `flistfs list`/ }, verb)
+    t.match(await run(t, [verb, '/proc']), { code: 1 }, verb)
+  }
+  t.strictSame(await run(t, ['stats']), { code: 0, stdout: 'Nothing is mounted\n', stderr: '' })
+})
+
+t.test('records of mounts where others may write are refused', async (t) => {
+  const dir = t.testdir()
+  mkdirSync(join(dir, 'run'))
+  chmodSync(join(dir, 'run'), 0o777)
+  t.match(await run(t, ['list']), { code: 1, stderr: /others may write there/ })
+})
