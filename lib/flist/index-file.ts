@@ -229,7 +229,8 @@ class MappedIndex implements FlistIndex {
     const { names, nameAt } = this
     const wanted = to - from
     let low = this.first[dirRow] ?? 0
-    let high = low + (this.count[dirRow] ?? 0)
+    // Never beyond the rows, whatever the file says: the sum below must stay a u32.
+    let high = Math.min(low + (this.count[dirRow] ?? 0), this.rowCount)
     while (low < high) {
       const middle = (low + high) >>> 1
       const at = nameAt[middle] ?? 0

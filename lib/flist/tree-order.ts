@@ -67,9 +67,12 @@ export function orderTree(tree: TreeBuilder): OrderedTree {
 }
 
 function checkEntries(tree: TreeBuilder): void {
-  const { mode, size, references, nameAt, nameBytes, count } = tree.columns
+  const { mode, size, references, nameAt, nameBytes, leader, count } = tree.columns
   const names = tree.names.bytes
   for (let entry = 0; entry < count; entry += 1) {
+    if (entry > 0) checkName(tree, entry, names, nameAt[entry] ?? 0, nameBytes[entry] ?? 0)
+    // What another name of an inode says of itself does not count.
+    if ((leader[entry] ?? NONE) !== NONE) continue
     const type = (mode[entry] ?? 0) & FILE_TYPE.mask
     const refs = references[entry] ?? 0
     if (type === FILE_TYPE.link && refs === 0)
@@ -77,7 +80,6 @@ function checkEntries(tree: TreeBuilder): void {
     if (type === FILE_TYPE.file && refs > Math.ceil((size[entry] ?? 0) / LIMITS.blockBytesMax)) {
       throw damaged(tree.display(entry), `it has ${refs} blocks, more than its size calls for`)
     }
-    if (entry > 0) checkName(tree, entry, names, nameAt[entry] ?? 0, nameBytes[entry] ?? 0)
   }
 }
 

@@ -1,0 +1,13 @@
+import { locateIndex } from '../../lib/flist/index.ts'
+
+// A process of its own for `archive-cache.test.ts`: waits for a word, then locates and prints what it read.
+const [archive = '', cacheDir = ''] = process.argv.slice(2)
+process.stdout.write('ready\n')
+process.stdin.once('data', () => {
+  let rows = 0
+  const onProgress = (read: number): void => void (rows = read)
+  void locateIndex(archive, { cacheDir, onProgress }, AbortSignal.timeout(30_000)).then(({ digest }) => {
+    process.stdout.write(`${digest} ${rows > 0 ? 'compiled' : 'found'}\n`)
+    process.stdin.destroy()
+  })
+})
