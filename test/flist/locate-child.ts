@@ -4,10 +4,10 @@ import { locateIndex } from '../../lib/flist/index.ts'
 const [archive = '', cacheDir = ''] = process.argv.slice(2)
 process.stdout.write('ready\n')
 process.stdin.once('data', () => {
-  let rows = 0
-  const onProgress = (read: number): void => void (rows = read)
+  let calls = 0
+  const onProgress = (): void => void (calls += 1)
   void locateIndex(archive, { cacheDir, onProgress }, AbortSignal.timeout(30_000)).then(({ digest }) => {
-    process.stdout.write(`${digest} ${rows > 0 ? 'compiled' : 'found'}\n`)
+    process.stdout.write(`${digest} ${calls > 0 ? 'compiled' : 'found'}\n`)
     process.stdin.destroy()
   })
 })
