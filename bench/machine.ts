@@ -1,0 +1,18 @@
+import { execFileSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { availableParallelism, release, totalmem } from 'node:os'
+import { which } from './shell.ts'
+
+/** The machine, in one line for each thing that numbers depend on. */
+export function machineLines(work: string): string[] {
+  const model = /^model name\s*:\s*(.*)$/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1] ?? 'unknown'
+  const disk = execFileSync('df', ['--output=fstype,size', '-h', work], { encoding: 'utf8' }).trim().split('\n').at(-1)
+  return [
+    `processor: ${model}, ${availableParallelism()} cores`,
+    `memory: ${Math.round(totalmem() / 2 ** 30)} GiB`,
+    `kernel: Linux ${release()}`,
+    `disk of the trees and of the cache: ${disk?.trim().replace(/\s+/, ', ')}`,
+    `Node.js: ${process.version}`,
+    ...['rfs', 'nydusd', 'mkfs.erofs', 'fio'].flatMap((name) => (which(name) === undefined ? [`absent: ${name}`] : [])),
+  ]
+}

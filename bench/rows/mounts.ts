@@ -1,0 +1,52 @@
+import { join } from 'node:path'
+import type { Bench } from '../row.ts'
+import { readEverything } from '../reading.ts'
+import type { Mounted } from '../systems.ts'
+
+export interface Wanted {
+  readonly archive: string
+  /** Of the native trees. */
+  readonly folder: 'small' | 'big'
+  readonly words?: readonly string[]
+  /** Read once before anything is measured: all blocks are in the cache then. */
+  readonly filled?: 'small' | 'big'
+}
+
+/** The same tree on every system that is here: name of the system to root folder. All of it is unmounted afterwards. */
+export async function withMounts<T>(
+  bench: Bench,
+  wanted: Wanted,
+  use: (roots: Readonly<Record<string, string>>, ours: Mounted) => T,
+): Promise<T> {
+  const { systems, fixtures } = bench
+  const cache = join(fixtures.work, 'cache')
+  const store = `dir://${fixtures.store}`
+  if (wanted.filled !== undefined) {
+    // Mounted again afterwards: what passes through the kernel must be whole when its file is first opened.
+    const filling = systems.mountFlistfs({ archive: wanted.archive, store, cache })
+    readEverything(filling.directory, wanted.filled)
+    filling.close()
+  }
+  const ours = systems.mountFlistfs({ archive: wanted.archive, store, cache, words: wanted.words ?? [] })
+  const erofs = systems.mountErofs()
+  try {
+    if (wanted.filled !== undefined) await allCached(bench, ours)
+    const roots: Record<string, string> = { ext4: join(fixtures.native, wanted.folder), flistfs: ours.directory }
+    if (erofs !== undefined) roots['EROFS'] = join(erofs.directory, wanted.folder)
+    return use(roots, ours)
+  } finally {
+    ours.close()
+    erofs?.close()
+  }
+}
+
+/** The table of cached blocks is filled in the background: a first read should not be before that. */
+async function allCached(bench: Bench, mounted: Mounted): Promise<void> {
+  let last = -1
+  for (let tries = 0; tries < 200; tries += 1) {
+    const { cached } = bench.systems.stats(mounted).blocks
+    if (cached === last && cached > 0) return
+    last = cached
+    await new Promise((resolve) => setTimeout(resolve, 100))
+  }
+}

@@ -1,0 +1,33 @@
+import { join } from 'node:path'
+import { type Outcome, paired, type Row } from '../row.ts'
+import { shell } from '../shell.ts'
+import { FLISTFS, mountLine, NODE } from '../systems.ts'
+
+/** From exec of `flistfs mount` to the first answered stat, its index being there; Node's own start is taken off. */
+export const start: Row = {
+  name: 'start',
+  run: (bench): Outcome[] => {
+    const { systems, fixtures, scale } = bench
+    const cache = join(fixtures.work, 'cache')
+    const options = { archive: fixtures.hugeArchive, store: `dir://${fixtures.store}`, cache }
+    // Makes the index, and checks it for this boot.
+    systems.mountFlistfs(options).close()
+    systems.mountFlistfs(options).close()
+    const medians = paired(Math.max(3, scale.repetitions), {
+      'flistfs mount && stat': () => {
+        const directory = systems.scratch('start')
+        const file = `${directory}/folder-77/some-file-50.txt`
+        const line = `${mountLine(options, directory)} > /dev/null && stat -c %s ${file} > /dev/null`
+        try {
+          return shell(line, systems.env).ms
+        } finally {
+          shell(`sh ${FLISTFS} umount ${directory}; rmdir ${directory}`, systems.env)
+        }
+      },
+      'node -e 0': () => shell(`mkdir -p ${cache} && ${NODE} -e 0 && stat -c %s ${cache} > /dev/null`).ms,
+    })
+    const figure = (medians['flistfs mount && stat'] ?? Number.NaN) - (medians['node -e 0'] ?? Number.NaN)
+    const row = 'exec to first stat, 1 M inodes, index present'
+    return [{ row, unit: 'ms', medians, figure, figureUnit: 'ms', target: { most: 50 } }]
+  },
+}

@@ -1,0 +1,146 @@
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { spawnSync } from 'node:child_process'
+import type { Fixtures } from './fixtures.ts'
+import { shell } from './shell.ts'
+
+const PROJECT = resolve(import.meta.dirname, '..')
+export const FLISTFS = join(PROJECT, 'bin/flistfs')
+export const NODE = `sh ${join(PROJECT, 'bin/node')}`
+
+/** A tree that is mounted; `close` always unmounts and ends its process. Idempotent. */
+export interface Mounted {
+  readonly directory: string
+  /** Of the server, where one of ours is known. */
+  readonly pid: number
+  close(): void
+}
+
+export interface FlistfsMount {
+  readonly archive: string
+  readonly store: string
+  readonly cache: string
+  /** More words of `flistfs mount`. */
+  readonly words?: readonly string[]
+}
+
+/** What `flistfs stats --json DIR` says, as far as rows need it. */
+export interface Stats {
+  readonly blocks: { readonly total: number; readonly cached: number }
+  readonly reads: { readonly bytes: number; readonly fetched: number; readonly fromCache: number }
+  readonly requests: Readonly<Record<string, { readonly count: number }>>
+  readonly stores: readonly { readonly requests: number; readonly bytes: number }[]
+  readonly memory: { readonly rssBytes: number; readonly mappedIndexBytes: number }
+}
+
+/** Mounts and unmounts what rows compare, below the work folder. */
+export class Systems {
+  readonly fixtures: Fixtures
+  readonly env: NodeJS.ProcessEnv
+  readonly #open = new Set<Mounted>()
+
+  constructor(fixtures: Fixtures) {
+    this.fixtures = fixtures
+    const runtime = join(fixtures.work, 'runtime')
+    rmSync(runtime, { recursive: true, force: true })
+    mkdirSync(runtime, { recursive: true, mode: 0o700 })
+    mkdirSync(join(fixtures.work, 'mounts'), { recursive: true })
+    this.env = { ...process.env, FLISTFS_RUNTIME: runtime }
+  }
+
+  /** A new folder below the work folder. */
+  scratch(name: string): string {
+    return mkdtempSync(join(this.fixtures.work, 'mounts', `${name}-`))
+  }
+
+  mountFlistfs(options: FlistfsMount): Mounted {
+    const directory = this.scratch('flistfs')
+    const { env } = this
+    const { stdout } = shell(`${mountLine(options, directory)} --json`, env)
+    const { pid } = JSON.parse(stdout) as { pid: number }
+    return this.#track(directory, pid, () => {
+      const asked = spawnSync('sh', [FLISTFS, 'umount', directory], { env, timeout: 20_000, stdio: 'ignore' })
+      if (asked.status !== 0) abort(directory, pid)
+    })
+  }
+
+  mountErofs(): Mounted | undefined {
+    const { erofs } = this.fixtures
+    if (erofs === undefined) return undefined
+    const directory = this.scratch('erofs')
+    shell(`mount -t erofs -o ro,loop ${erofs} ${directory}`)
+    return this.#track(directory, 0, () => detach(directory))
+  }
+
+  mountImage(image: string): Mounted {
+    const directory = this.scratch('image')
+    shell(`mount -o ro,loop ${image} ${directory}`)
+    return this.#track(directory, 0, () => detach(directory))
+  }
+
+  stats(mounted: Mounted): Stats {
+    return JSON.parse(shell(`sh ${FLISTFS} stats --json ${mounted.directory}`, this.env).stdout) as Stats
+  }
+
+  /** A cache with nothing in it but the index of the archive, so that no row pays for compiling it. */
+  emptyCache(archive: string): string {
+    const prepared = join(this.fixtures.work, 'prepared')
+    if (!existsSync(join(prepared, 'v1', 'index'))) mkdirSync(prepared, { recursive: true })
+    this.mountFlistfs({ archive, store: `dir://${this.fixtures.store}`, cache: prepared }).close()
+    const cache = this.scratch('cache')
+    mkdirSync(join(cache, 'v1'), { mode: 0o700 })
+    for (const part of ['index', 'digests']) {
+      const from = join(prepared, 'v1', part)
+      if (existsSync(from)) shell(`cp -a ${from} ${join(cache, 'v1')}`)
+    }
+    return cache
+  }
+
+  remove(path: string): void {
+    rmSync(path, { recursive: true, force: true })
+  }
+
+  close(): void {
+    for (const mounted of this.#open) mounted.close()
+  }
+
+  #track(directory: string, pid: number, end: () => void): Mounted {
+    const mounted = {
+      directory,
+      pid,
+      close: (): void => {
+        if (!this.#open.delete(mounted)) return
+        end()
+        rmSync(directory, { recursive: true, force: true })
+      },
+    }
+    this.#open.add(mounted)
+    return mounted
+  }
+}
+
+export function mountLine({ archive, store, cache, words = [] }: FlistfsMount, directory: string): string {
+  const log = `--log ${join(cache, 'bench.log')}`
+  return `mkdir -p ${cache} && sh ${FLISTFS} mount ${archive} ${directory} --store ${store} --cache ${cache} ${log} ${words.join(' ')}`
+}
+
+function detach(directory: string): void {
+  spawnSync('umount', ['-l', directory], { timeout: 20_000 })
+}
+
+/** The server did not go by itself: cuts its connection, ends it, and takes the mount away. */
+function abort(directory: string, pid: number): void {
+  const line = readFileSync('/proc/self/mountinfo', 'utf8')
+    .split('\n')
+    .find((text) => text.split(' ')[4] === directory)
+  const minor = line?.split(' ')[2]?.split(':')[1]
+  const control = `/sys/fs/fuse/connections/${minor}/abort`
+  if (minor !== undefined && existsSync(control)) writeFileSync(control, '1')
+  if (pid > 0) spawnSync('kill', ['-KILL', String(pid)])
+  detach(directory)
+}
+
+/** The files of a folder elsewhere, with their times and modes. */
+export function copyTree(from: string, to: string): void {
+  cpSync(from, to, { recursive: true, preserveTimestamps: true, verbatimSymlinks: true })
+}
