@@ -133,7 +133,13 @@ async function findArchive(
   const progress = archiveProgress(report.progress, 'the archive', isatty(2))
   try {
     const { hub, digest } = request
-    const options = { hub, digest, cacheDir, onProgress: progress.onProgress, onWarning: report.warn }
+    const options = {
+      hub,
+      digest,
+      cacheDir,
+      onProgress: progress.onProgress,
+      onWarning: (message: string) => report.warn(message),
+    }
     return await resolveArchive(request.archive, options, signal)
   } finally {
     progress.end()

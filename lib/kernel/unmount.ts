@@ -72,10 +72,9 @@ function takeAway(entry: MountEntry, flags: number): void {
       hint: 'End what uses it (`fuser -vm DIR` shows it), or leave the tree at once with --lazy',
     })
   }
-  const code = errno === ERRNO.EPERM ? 'FLIST_NOT_PERMITTED' : 'FLIST_MOUNT_FAILED'
-  throw new FlistError(code, `Cannot unmount "${entry.directory}": ${errnoName(errno)}`, {
-    ...(code === 'FLIST_NOT_PERMITTED' ? { hint: 'Run this as the user who mounted it, or as root' } : {}),
-  })
+  const message = `Cannot unmount "${entry.directory}": ${errnoName(errno)}`
+  if (errno !== ERRNO.EPERM) throw new FlistError('FLIST_MOUNT_FAILED', message)
+  throw new FlistError('FLIST_NOT_PERMITTED', message, { hint: 'Run this as the user who mounted it, or as root' })
 }
 
 /** A user's own mount is taken away by the setuid helper of fuse3. */
