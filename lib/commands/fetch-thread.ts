@@ -29,6 +29,7 @@ export interface FetchThreadData {
   readonly cacheBytesMax: number | undefined
   readonly timeoutMs: number
   readonly verifyAlways: boolean
+  readonly passthrough: boolean
   readonly logFile: string | undefined
   readonly logLevel: LogLevel
 }
@@ -77,6 +78,7 @@ async function main(data: FetchThreadData): Promise<void> {
     memory: { rssBytes: process.memoryUsage.rss(), mappedIndexBytes: residentOf(data.indexPath) },
   }))
   const filling = data.verifyAlways ? Promise.resolve() : fetcher.fillTable(closing.signal)
+  if (data.passthrough) void filling.then(() => server.announceAll())
   await running
   closing.abort()
   fetcher.close()

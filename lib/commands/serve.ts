@@ -24,11 +24,11 @@ import {
 } from '../kernel/index.ts'
 import { hideLower, mountOverlay } from '../runtime/index.ts'
 import { exitNow, MNT, umountAsync } from '../system/index.ts'
-import { BlockTable, CachedReads, SegmentFiles, Tree, WholeFiles } from '../vfs/index.ts'
+import { BlockTable, CachedReads, SegmentFiles, Tree } from '../vfs/index.ts'
 import type { FetchThreadData } from './fetch-thread.ts'
 
-/** How often files of evicted segments are let go of, milliseconds. */
-const RELEASE_EVERY_MS = 10_000
+/** Milliseconds. */
+const HOUSEKEEP_EVERY_MS = 10_000
 
 /**
  * Mounts an archive and serves it on this thread until it is unmounted. Resolves with the exit code. Until the first
@@ -58,7 +58,6 @@ class Server {
   readonly #served: string
   readonly #fetch: FetchClient
   #failure: unknown
-  #releasedAt = 0
 
   constructor(options: ServeOptions, index: FlistIndex, log: Log) {
     this.#options = options
@@ -86,9 +85,11 @@ class Server {
     const session = this.#session()
     const leave = (): void => void this.#unmount()
     signal.addEventListener('abort', leave)
+    const housekeeping = setInterval(() => this.#housekeep(), HOUSEKEEP_EVERY_MS)
     try {
       await session.run()
     } finally {
+      clearInterval(housekeeping)
       signal.removeEventListener('abort', leave)
       await this.#fetch.close()
       this.#files.close()
@@ -104,17 +105,17 @@ class Server {
     const { passthrough, verifyAlways } = this.#options
     const tree = new Tree(this.#index)
     const reads = new CachedReads(this.#index, this.#table, this.#files)
-    const whole = new WholeFiles(this.#index, this.#table, this.#options.cacheDir)
     return new Session({
       fd: this.#fd,
       answers: new Answers(tree, reads, this.#fetch, verifyAlways),
       counters: this.#counters,
       wish: { posixAcl: this.#index.hasAcls, passthrough, idmap: true },
       log: this.#log,
-      openFiles: passthrough ? new OpenFiles(this.#fd, tree, whole, this.#log) : undefined,
+      openFiles: passthrough ? new OpenFiles(this.#fd, tree, this.#fetch, this.#log) : undefined,
       onInit: () => void this.#ready().catch((error: unknown) => this.#fail(error)),
       onInterrupt: (lo, hi) => this.#fetch.interrupt(lo, hi),
-      onIdle: () => this.#idle(),
+      // Pages of the index come back from the page cache when they are needed; until then they are not ours.
+      onIdle: () => this.#index.release(),
     })
   }
 
@@ -178,13 +179,11 @@ class Server {
     await umountAsync(directory, MNT.DETACH)
   }
 
-  #idle(): void {
-    // Pages of the index come back from the page cache when they are needed; until then they are not ours.
-    this.#index.release()
-    const now = performance.now()
-    if (now - this.#releasedAt < RELEASE_EVERY_MS) return
-    this.#releasedAt = now
+  /** Lets go of evicted files, and tells what was read: eviction does not see this thread's reads. */
+  #housekeep(): void {
     this.#files.releaseUnlinked()
+    const used = this.#files.takeUsed()
+    if (used.length > 0) this.#fetch.used(used)
   }
 
   #record(connection: number, overlay: number): MountRecord {
@@ -214,6 +213,7 @@ class Server {
       cacheBytesMax,
       timeoutMs,
       verifyAlways,
+      passthrough,
       logFile,
       logLevel,
     } = this.#options
@@ -231,6 +231,7 @@ class Server {
       cacheBytesMax,
       timeoutMs,
       verifyAlways,
+      passthrough,
       logFile,
       logLevel,
     }

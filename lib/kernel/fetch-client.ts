@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads'
 import { describeError, type Log } from '../base/index.ts'
 import type { MissSink } from './answers.ts'
-import type { FetchMessage } from './fetch-messages.ts'
+import type { FetchMessage, WholeMessage } from './fetch-messages.ts'
 
 /** The session thread's end of the fetch thread. The thread starts at its first use, or by `start`. */
 export class FetchClient implements MissSink {
@@ -9,6 +9,8 @@ export class FetchClient implements MissSink {
   readonly #workerData: unknown
   readonly #log: Log
   #worker: Worker | undefined
+  /** Files that the kernel may read itself, by row. */
+  readonly whole = new Map<number, string>()
 
   /** `workerData` is what the thread needs to open index, cache and stores; it must be cloneable. */
   constructor(url: URL, workerData: unknown, log: Log) {
@@ -23,6 +25,7 @@ export class FetchClient implements MissSink {
     // Reads it had are lost to their deadline in the kernel; what comes next gets a new thread.
     worker.on('error', (error) => this.#log.error('the fetch thread failed', { error: describeError(error) }))
     worker.on('exit', () => (this.#worker = undefined))
+    worker.on('message', ({ row, path }: WholeMessage) => this.whole.set(row, path))
     this.#worker = worker
     return worker
   }
@@ -33,6 +36,14 @@ export class FetchClient implements MissSink {
 
   reached(block: number): void {
     this.#post({ op: 'reached', block })
+  }
+
+  opened(row: number): void {
+    this.#post({ op: 'opened', row })
+  }
+
+  used(segments: readonly number[]): void {
+    this.#worker?.postMessage({ op: 'used', segments } satisfies FetchMessage)
   }
 
   interrupt(lo: number, hi: number): void {

@@ -11,4 +11,14 @@ export type FetchMessage =
   | { readonly op: 'interrupt'; readonly lo: number; readonly hi: number }
   /** A reader reached a marked block. */
   | { readonly op: 'reached'; readonly block: number }
+  /** A large file was opened: may the kernel read it itself soon? */
+  | { readonly op: 'opened'; readonly row: number }
+  /** Segments read since the last time. */
+  | { readonly op: 'used'; readonly segments: readonly number[] }
   | { readonly op: 'close' }
+
+/** What the fetch thread tells the session thread: the file at `path` holds the row's content, whole. */
+export interface WholeMessage {
+  readonly row: number
+  readonly path: string
+}

@@ -4,7 +4,7 @@ import { describeError, ERRNO, FlistError, LIMITS, type Log, systemCode } from '
 import type { Fetcher } from '../vfs/index.ts'
 import { OPCODE, OUT_HEADER } from '../wire/index.ts'
 import type { Counters } from './counters.ts'
-import type { FetchMessage } from './fetch-messages.ts'
+import type { FetchMessage, WholeMessage } from './fetch-messages.ts'
 
 type ReadMessage = Extract<FetchMessage, { op: 'read' }>
 
@@ -38,10 +38,23 @@ export class FetchServer {
       port.on('message', (message: FetchMessage) => {
         if (message.op === 'read') void this.#read(message)
         else if (message.op === 'reached') fetcher.advanceTo(message.block)
+        else if (message.op === 'used') fetcher.used(message.segments)
+        else if (message.op === 'opened') void this.#announce(message.row)
         else if (message.op === 'interrupt') this.#waiting.get(`${message.hi}.${message.lo}`)?.abort()
         else resolve()
       })
     })
+  }
+
+  /** Tells the session of a large file that lies whole in one piece. */
+  async #announce(row: number): Promise<void> {
+    const path = await this.#parts.fetcher.wholeFile(row)
+    if (path !== undefined) this.#parts.port.postMessage({ row, path } satisfies WholeMessage)
+  }
+
+  /** For `--passthrough`: what earlier mounts left whole in the cache. */
+  async announceAll(): Promise<void> {
+    for (const row of this.#parts.fetcher.largeFiles()) await this.#announce(row)
   }
 
   async #read(message: ReadMessage): Promise<void> {

@@ -1,10 +1,17 @@
-import { closeSync } from 'node:fs'
-import { errnoName, type Log } from '../base/index.ts'
+import { closeSync, fstatSync, openSync } from 'node:fs'
+import { errnoName, LIMITS, type Log } from '../base/index.ts'
 import { errno, FUSE_IOCTL, ioctl } from '../system/index.ts'
-import type { RowOrErrno, Tree, WholeFiles } from '../vfs/index.ts'
+import type { RowOrErrno, Tree } from '../vfs/index.ts'
 import { BACKING_MAP, FOPEN, IN_HEADER, OPEN_OUT, OUT_HEADER, type Words } from '../wire/index.ts'
 
 const BODY_WORD = OUT_HEADER.size / 4
+
+/** Knows the files that lie whole on the disk. */
+export interface WholeFiles {
+  readonly whole: ReadonlyMap<number, string>
+  /** Asks to make this row's file whole, if all of it is there; `whole` has it later. */
+  opened(row: number): void
+}
 
 interface Open {
   count: number
@@ -68,8 +75,14 @@ export class OpenFiles {
 
   /** A backing id for the row, or 0 where its content is not whole here, or the kernel refuses. */
   #back(row: number): number {
-    const file = this.#whole.open(row)
-    if (file < 0) return 0
+    const bytes = this.#tree.index.size[row] ?? 0
+    if (bytes < LIMITS.ownSegmentBytesMin) return 0
+    const path = this.#whole.whole.get(row)
+    const file = path === undefined ? -1 : openSized(path, bytes)
+    if (file < 0) {
+      this.#whole.opened(row)
+      return 0
+    }
     const map = Buffer.alloc(BACKING_MAP.size)
     map.writeInt32LE(file, BACKING_MAP.fd)
     const id = ioctl(this.#fd, FUSE_IOCTL.backingOpen, map)
@@ -79,4 +92,16 @@ export class OpenFiles {
     this.#log.warn('the kernel refused passthrough', { row, errno: why })
     return 0
   }
+}
+
+/** A descriptor, or -1: a file shorter or longer than the archive says would show through. */
+function openSized(path: string, bytes: number): number {
+  try {
+    const fd = openSync(path, 'r')
+    if (fstatSync(fd).size === bytes) return fd
+    closeSync(fd)
+  } catch {
+    // Evicted meanwhile.
+  }
+  return -1
 }

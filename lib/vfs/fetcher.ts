@@ -7,6 +7,7 @@ import { readFully } from './cached-reads.ts'
 import { FileOrder, plainBytes } from './file-order.ts'
 import { Readahead, type Run } from './readahead.ts'
 import type { SegmentFiles } from './segment-files.ts'
+import { S_IFMT, S_IFREG } from './tree.ts'
 
 const BLOCK = LIMITS.blockBytesMax
 
@@ -187,6 +188,32 @@ export class Fetcher {
       })
       await new Promise(setImmediate)
     }
+  }
+
+  /** The path of a file that holds a row's content whole, once all of it is cached; undefined before. */
+  async wholeFile(row: number): Promise<string | undefined> {
+    const { index, table, cache } = this.#parts
+    const first = index.first[row] ?? 0
+    const end = first + (index.count[row] ?? 0)
+    for (let block = first; block < end; block += 1) if (!table.has(block)) return undefined
+    const name = this.#place(row, 0)?.file
+    if (name === undefined) return undefined
+    const keys = index.keys.subarray(first * index.hashBytes, end * index.hashBytes)
+    return cache.whole.assemble(name, index.size[row] ?? 0, keys, index.hashBytes, this.#ending.signal)
+  }
+
+  /** Rows of files that may have a segment of their own. */
+  *largeFiles(): Generator<number> {
+    const { index } = this.#parts
+    for (let row = 0; row < index.rowCount; row += 1) {
+      const isFile = ((index.mode[row] ?? 0) & S_IFMT) === S_IFREG && index.leader[row] === row
+      if (isFile && (index.size[row] ?? 0) >= LIMITS.ownSegmentBytesMin) yield row
+    }
+  }
+
+  /** The session thread read these segments: they are not the least recently used. */
+  used(segments: readonly number[]): void {
+    this.#parts.cache.touch(segments)
   }
 
   close(): void {

@@ -7,6 +7,7 @@ const OPEN_MAX = 128
 export class SegmentFiles {
   readonly #cacheDir: string
   readonly #fds = new Map<number, number>()
+  readonly #used = new Set<number>()
   #lastSegment = 0
   #lastFd = -1
 
@@ -29,9 +30,18 @@ export class SegmentFiles {
     }
     this.#fds.set(segment, fd)
     if (this.#fds.size > OPEN_MAX) this.#closeOldest()
+    this.#used.add(segment)
     this.#lastSegment = segment
     this.#lastFd = fd
     return fd
+  }
+
+  /** Segments opened since the last time: what eviction should know. */
+  takeUsed(): number[] {
+    const used = [...this.#used]
+    this.#used.clear()
+    if (this.#lastSegment !== 0) this.#used.add(this.#lastSegment)
+    return used
   }
 
   /** Lets go of files that eviction unlinked: their space is free only when nobody has them open. */
