@@ -6,7 +6,7 @@ let asked = 0
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.on(name, () => {
     asked += 1
-    stopping.abort(new FlistError('FLIST_INTERRUPTED', `Cannot finish: stopped by ${name}`))
+    stopping.abort(new FlistError('FLIST_INTERRUPTED', 'Cannot finish: interrupted'))
     // Whoever asks a third time means it; a thread that waits in the kernel would hold back process.exit().
     if (asked > 2) process.kill(process.pid, 'SIGKILL')
   })

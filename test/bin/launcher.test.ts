@@ -14,8 +14,7 @@ import { goToBackground, launcherPid } from ${BACKGROUND}
 import { readlinkSync, writeFileSync, writeSync } from 'node:fs'
 const [verb, how, file] = process.argv.slice(2).filter((word) => word !== '--json')
 const note = (text: string) => writeFileSync(file ?? '/dev/null', text)
-process.on('SIGINT', () => { note('SIGINT'); process.exit(130) })
-process.on('SIGTERM', () => { note('SIGTERM'); process.exit(how === 'slow-end' ? 7 : 130) })
+process.on('SIGHUP', () => { note('SIGHUP'); process.exit(how === 'own-code' ? 7 : 130) })
 if (launcherPid() === undefined) { writeSync(1, 'foreground ' + verb); process.exit(0) }
 if (how === 'fail') { writeSync(2, 'no such thing'); process.exit(11) }
 if (how === 'crash') throw new Error('broken at start')
@@ -85,14 +84,14 @@ for (const shell of ['dash', 'bash']) {
     await t.test('a signal while waiting ends the server too, and its code is given', async (t) => {
       for (const [signal, how, code] of [
         ['SIGINT', 'wait', 130],
-        ['SIGTERM', 'slow-end', 7],
+        ['SIGTERM', 'own-code', 7],
       ] as const) {
         const { child, end } = start('mount', how, file)
         const pid = Number(await noted())
         writeFileSync(file, '')
         child.kill(signal)
         t.strictSame(await end, [code, null])
-        t.equal(await noted(), signal)
+        t.equal(await noted(), 'SIGHUP')
         t.throws(() => process.kill(pid, 0), 'the server is gone')
       }
     })
