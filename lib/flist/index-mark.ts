@@ -14,7 +14,7 @@ export function isIndexMarked(indexPath: string, stat: BigIntStats): boolean {
 }
 
 /** Says that the index is as its checksum says. Failing is no harm: the next one checks again. */
-export function writeIndexMark(indexPath: string, stat: BigIntStats | undefined = undefined): void {
+export function writeIndexMark(indexPath: string, stat?: BigIntStats): void {
   const path = markPath(indexPath)
   const temporary = `${path}.${process.pid}.${Math.random().toString(36).slice(2)}.tmp`
   try {

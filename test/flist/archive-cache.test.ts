@@ -154,7 +154,7 @@ void t.test('locateIndex() in two processes makes one index', { timeout: 2 * DEA
   const digest = await hashArchive(`${dir}/x.fl`, NEVER)
   t.same((await Promise.all(words)).sort(), [`${digest} compiled`, `${digest} found`])
   for (const child of children) child.stdin?.end()
-  await Promise.all(children.map((child) => child.exitCode ?? once(child, 'exit')))
+  await Promise.all(children.map(async (child) => child.exitCode ?? (await once(child, 'exit'))))
 })
 
 void t.test('locateIndex() in one process makes one index', async (t) => {

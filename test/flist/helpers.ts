@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { FlistError } from '../../lib/base/index.ts'
+import { describeError, FlistError } from '../../lib/base/index.ts'
 import { compileArchive, FlWriter, hashArchive, openIndex } from '../../lib/flist/index.ts'
 import type { FlInode, FlistIndex } from '../../lib/flist/index.ts'
 
@@ -25,7 +25,7 @@ export async function thrownBy(work: () => unknown): Promise<unknown> {
 export async function codeOf(work: () => unknown): Promise<string> {
   const error = await thrownBy(work)
   if (error === undefined) return 'nothing thrown'
-  return error instanceof FlistError ? error.code : `not a FlistError: ${String(error)}`
+  return error instanceof FlistError ? error.code : `not a FlistError: ${describeError(error)}`
 }
 
 /** 32 bytes that go with a word. */
