@@ -84,9 +84,10 @@ export function mountTest(
   void t.test(name, { skip, timeout }, async (child) => {
     const lab = new Lab()
     // Before tap's own deadline, so that the cleaning still runs.
-    const late = AbortSignal.timeout(timeout - Math.min(15_000, timeout / 3))
+    let timer: NodeJS.Timeout | undefined
     const tooLate = new Promise<never>((_resolve, reject) => {
-      late.addEventListener('abort', () => reject(new Error(`not done after ${timeout} ms\n${lab.logs()}`)))
+      const patienceMs = timeout - Math.min(15_000, timeout / 3)
+      timer = setTimeout(() => reject(new Error(`not done after ${patienceMs} ms`)), patienceMs)
     })
     try {
       await Promise.race([run(child, lab), tooLate])
@@ -94,6 +95,7 @@ export function mountTest(
       child.fail(error instanceof Error ? (error.stack ?? error.message) : String(error))
       child.comment(lab.logs())
     } finally {
+      clearTimeout(timer)
       child.strictSame(await lab.close(), [], 'no process, mount or temporary file is left')
     }
   })
