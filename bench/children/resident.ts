@@ -15,6 +15,8 @@ const mmap = libc.func('void *mmap(void *at, size_t bytes, int protection, int f
 const munmap = libc.func('int munmap(void *at, size_t bytes)')
 const mincore = libc.func('int mincore(void *at, size_t bytes, _Out_ uint8_t *pages)')
 
+/** Names that lead to the same file, and symbolic links to folders, which the walk follows. */
+const seen = new Set<number>()
 let blocks = 0
 let pages = 0
 for (const entry of readdirSync(folder, { recursive: true, withFileTypes: true })) {
@@ -24,8 +26,9 @@ console.log(JSON.stringify({ blocks, pages }))
 
 function count(path: string): void {
   const fd = openSync(path, 'r')
-  const bytes = fstatSync(fd).size
-  if (bytes > 0) {
+  const { ino, size: bytes } = fstatSync(fd)
+  if (bytes > 0 && !seen.has(ino)) {
+    seen.add(ino)
     const at: unknown = mmap(null, bytes, PROT_READ, MAP_SHARED, fd, 0)
     const resident = Buffer.alloc(Math.ceil(bytes / PAGE_BYTES))
     if (mincore(at, bytes, resident) !== 0) throw new Error(`mincore of ${path} failed`)

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { existsSync, readdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { type Bench, type Outcome, paired, ratio, type Row } from '../row.ts'
-import { dropCaches, shell } from '../shell.ts'
+import { shell } from '../shell.ts'
 
 const CHILD = resolve(import.meta.dirname, '../children/slow-link.ts')
 /** 20 ms there and back, 200 Mbit/s. */
@@ -39,7 +39,6 @@ function measure(bench: Bench, url: string): Outcome[] {
     flistfs: () => {
       const cache = systems.emptyCache(fixtures.linkArchive)
       const mounted = systems.mountFlistfs({ archive: fixtures.linkArchive, store: url, cache })
-      dropCaches()
       try {
         return shell(`cat ${mounted.directory}/big.bin > /dev/null`).ms / 1000
       } finally {

@@ -7,7 +7,7 @@ import { dropCaches, shell } from '../shell.ts'
 import { NODE } from '../systems.ts'
 
 const CHILD = resolve(import.meta.dirname, '../children/resident.ts')
-const PROGRAM = `/bin/bash -c 'ls -lR /etc /usr/share/zoneinfo/Europe | sort | tail -1; env; date -d @0'`
+const PROGRAM = `/bin/bash -c 'env | sort | tail -1; date -d @0; head -c 100 /usr/bin/env | sha256sum'`
 
 /** The first start of programs of a Debian tree: blocks that came, against blocks in which a page was touched. */
 export const program: Row = {
@@ -25,7 +25,7 @@ export const program: Row = {
       fetched: () => fetchedBlocks(bench, archive, store),
     })
     const figure = (medians['fetched'] ?? Number.NaN) / touched
-    const row = 'blocks fetched at the first start of bash and five programs of coreutils'
+    const row = 'blocks fetched at the first start of bash and six programs of coreutils'
     return [{ row, unit: 'blocks', medians: { ...medians, touched }, figure, figureUnit: 'x', target: { most: 1.1 } }]
   },
 }
