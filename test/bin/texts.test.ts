@@ -1,0 +1,65 @@
+import t from 'tap'
+import { listText, statsText } from '../../bin/texts.ts'
+import { table } from '../../bin/output.ts'
+
+t.test('table() pads to the widest cell', async (t) => {
+  t.equal(
+    table([
+      ['A', 'B'],
+      ['long', 'x'],
+    ]),
+    'A     B\nlong  x\n',
+  )
+})
+
+t.test('listText() has a line a mount', async (t) => {
+  const base = {
+    id: 'a',
+    archive: 'a.fl',
+    digest: '0',
+    pid: 7,
+    pidStart: 1,
+    startedAt: '2026-01-02T03:04:05.678Z',
+    cacheDir: '/c',
+  }
+  const text = listText([
+    { ...base, directory: '/mnt/a', connection: 1, state: 'mounted', rw: { upper: undefined, overlay: 2 } },
+    { ...base, directory: '/b', connection: 3, state: 'dead' },
+  ])
+  t.equal(
+    text,
+    'DIRECTORY  ARCHIVE  PID  STATE        SINCE (UTC)          CACHE\n' +
+      '/mnt/a     a.fl     7    mounted, rw  2026-01-02 03:04:05  /c\n' +
+      '/b         a.fl     7    dead         2026-01-02 03:04:05  /c\n',
+  )
+})
+
+t.test('statsText() shows what a server said, also of a later version', async (t) => {
+  const text = statsText([
+    {
+      directory: '/mnt/a',
+      archive: 'a.fl',
+      digest: 'ab',
+      uptimeSeconds: 61,
+      entries: 3,
+      contentBytes: 2048,
+      blocks: { total: 3, cached: 1 },
+      cache: { hits: 1, freshThing: { deep: true } },
+      requests: { LOOKUP: { count: 5, p50Us: 10 } },
+      stores: [{ name: 'dir:store', requests: 2, bytes: 1024 }],
+      memory: { rssBytes: 1024 ** 2 },
+    },
+    { directory: '/mnt/b', error: { code: 'FLIST_TIMEOUT', message: 'Cannot ask' } },
+  ])
+  for (const part of [
+    'mounted for  1 min 01 s',
+    'here         1 of 3 blocks (33 %)',
+    'hits 1, freshThing {"deep":true}',
+    'rss 1.0 MiB',
+    /LOOKUP {3}5 {6}10 {6}-/,
+    /dir:store {2}2 {9}1\.0 KiB {2}-/,
+    '/mnt/b\n  Cannot ask\n',
+  ]) {
+    t.match(text, part)
+  }
+})
