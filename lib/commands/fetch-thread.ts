@@ -43,6 +43,7 @@ async function main(data: FetchThreadData): Promise<void> {
   const cache = await BlockCache.open(data.cacheDir, {
     bytesMax: data.cacheBytesMax ?? defaultCacheBytes(data.cacheDir),
     freeBytesMin: LIMITS.freeDiskBytesMin,
+    verifyAlways: data.verifyAlways,
     log,
   })
   const stores = openReader({ routes: routesOf(data, index), baseDir: data.baseDir, timeoutMs: data.timeoutMs, log })

@@ -23,6 +23,8 @@ export interface BlockCacheOptions {
   readonly log: Log
   /** Files of this size and more get a segment of their own; `LIMITS.ownSegmentBytesMin`. */
   readonly ownSegmentBytesMin?: number
+  /** Hashes each block at each `find`, not only what an earlier boot left. */
+  readonly verifyAlways?: boolean
   /** Milliseconds since 1970, for last uses. */
   readonly now?: () => number
 }
@@ -45,6 +47,7 @@ export class BlockCache {
   readonly #log: Log
   readonly #now: () => number
   readonly #bytesMax: number
+  readonly #verifyAlways: boolean
   readonly #ownSegmentBytesMin: number
   readonly #connection: Connection
   readonly #files: SegmentFiles
@@ -63,6 +66,7 @@ export class BlockCache {
     this.#log = options.log
     this.#now = options.now ?? Date.now
     this.#bytesMax = options.bytesMax
+    this.#verifyAlways = options.verifyAlways ?? false
     this.#ownSegmentBytesMin = options.ownSegmentBytesMin ?? LIMITS.ownSegmentBytesMin
     const segmentBytes = Math.min(
       LIMITS.segmentBytes,
@@ -329,11 +333,11 @@ export class BlockCache {
   /** Nothing torn is believed: bytes of an earlier boot are hashed before their first use in this one. */
   #isSound(key: Buffer, at: Location, fresh: boolean): boolean {
     let sound = this.#files.covers(at)
-    if (sound && !fresh) {
+    if (sound && (!fresh || this.#verifyAlways)) {
       if (!codecReady()) return false
       const bytes = this.read(at)
       sound = bytes !== undefined && matchesKey(key, bytes)
-      if (sound) this.#batch.confirm(key, at)
+      if (sound && !fresh) this.#batch.confirm(key, at)
     }
     if (!sound) {
       this.#log.warn('cached block is damaged and will be fetched again', { segment: at.segment, offset: at.offset })
