@@ -68,10 +68,8 @@ export class BlockCache {
     this.#bytesMax = options.bytesMax
     this.#verifyAlways = options.verifyAlways ?? false
     this.#ownSegmentBytesMin = options.ownSegmentBytesMin ?? LIMITS.ownSegmentBytesMin
-    const segmentBytes = Math.min(
-      LIMITS.segmentBytes,
-      Math.max(LIMITS.segmentBytesMin, Math.floor(options.bytesMax / 8)),
-    )
+    const eighth = Math.floor(options.bytesMax / 8)
+    const segmentBytes = Math.min(LIMITS.segmentBytes, Math.max(LIMITS.segmentBytesMin, eighth))
     this.#files = new SegmentFiles(dir)
     this.#appender = new Appender(this.#files, segmentBytes, (segment) => void this.forgetSegment(segment))
     this.#connection = new Connection(dir, options.log, () => this.#reset())

@@ -1,5 +1,4 @@
 import { invariant, LIMITS } from '../base/index.ts'
-import type { BlockReader } from './port.ts'
 import { abortError } from './store-errors.ts'
 
 interface Waiter {
@@ -68,14 +67,5 @@ export class Gate {
       queue.add(waiter)
       signal.addEventListener('abort', onAbort, { once: true })
     })
-  }
-}
-
-/** `inner`, asked for at most `max` blocks at a time. */
-export function limited(inner: BlockReader, max: number = LIMITS.connectionsPerStore): BlockReader {
-  const gate = new Gate(max, 'blocks')
-  return {
-    read: (ref, signal) => gate.run(ref.ahead === true, () => inner.read(ref, signal), signal),
-    [Symbol.asyncDispose]: () => inner[Symbol.asyncDispose](),
   }
 }
