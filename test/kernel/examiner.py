@@ -164,10 +164,55 @@ def change(op, path):
         os.utime(path, (1, 1))
     elif op == "rename":
         os.rename(path, path + b".new")
+    elif op == "symlink":
+        os.symlink(b"target", path)
+    elif op == "tmpfile":
+        os.close(os.open(os.path.dirname(path), os.O_TMPFILE | os.O_RDWR))
+    elif op == "rename2":
+        number = 316 if os.uname().machine == "x86_64" else 276
+        check(LIBC.syscall(number, AT_FDCWD, path, AT_FDCWD, path + b".new", 1))
+    elif op == "removexattr":
+        os.removexattr(path, b"user.note")
+    elif op in ("fill", "fallocate", "copy"):
+        fill(op, path)
     elif op == "link":
         os.link(path, path + b".new")
     else:
         getattr(os, op)(path)
+
+
+def fill(op, path):
+    fd = os.open(path, os.O_RDWR)
+    try:
+        if op == "fill":
+            os.pwrite(fd, b"x", 0)
+        elif op == "fallocate":
+            os.posix_fallocate(fd, 0, 4096)
+        else:
+            os.copy_file_range(fd, fd, 1, 0, 4096)
+    finally:
+        os.close(fd)
+
+
+def poll(path):
+    import select
+
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        poller = select.poll()
+        poller.register(fd, select.POLLIN)
+        return [events for _, events in poller.poll(0)]
+    finally:
+        os.close(fd)
+
+
+def lock(path, command):
+    """F_GETLK, F_SETLK or F_SETLKW of a read lock on everything."""
+    import fcntl, struct
+
+    with open(path, "rb") as file:
+        words = struct.pack("hhqqi", fcntl.F_RDLCK, 0, 0, 0, 0)
+        fcntl.fcntl(file.fileno(), getattr(fcntl, "F_" + command.upper()), words)
 
 
 def fsync(path):
@@ -199,6 +244,8 @@ ACTS = {
     "run": run,
     "change": lambda path, op: change(op, path),
     "fsync": fsync,
+    "poll": poll,
+    "lock": lock,
 }
 
 for line in sys.stdin:
