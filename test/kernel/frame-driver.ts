@@ -1,7 +1,7 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { errnoName, SILENT as QUIET } from '../../lib/base/index.ts'
+import { errnoName, Log } from '../../lib/base/index.ts'
 import { type FlistIndex, locateIndex, openIndex } from '../../lib/flist/index.ts'
 import { Answers, Counters, Dispatcher, type MissSink } from '../../lib/kernel/index.ts'
 import { decodeBlock, prepareCodec, segmentPath } from '../../lib/store/index.ts'
@@ -36,6 +36,8 @@ export class FrameDriver implements MissSink {
   readonly #table: BlockTable
   readonly #files: SegmentFiles
   readonly #dir: string
+  /** Complaints about requests that no kernel sends go nowhere. */
+  readonly #null = openSync('/dev/null', 'w')
   readonly #storeDir: string
   readonly #stalled: boolean
   #unique = 1n
@@ -60,7 +62,7 @@ export class FrameDriver implements MissSink {
       answers: this.answers,
       counters: this.counters,
       wish: { posixAcl: options.posixAcl ?? false, passthrough: false, idmap: true },
-      log: QUIET,
+      log: new Log(this.#null),
       openFiles: undefined,
       onInit: (agreed) => this.inits.push(agreed),
       onInterrupt: (lo, hi) => this.interrupts.push((BigInt(hi) << 32n) | BigInt(lo)),
@@ -129,6 +131,7 @@ export class FrameDriver implements MissSink {
 
   close(): void {
     this.#files.close()
+    closeSync(this.#null)
     this.index.close()
     rmSync(this.#dir, { recursive: true })
   }
