@@ -2,7 +2,7 @@ import { chdir } from 'node:process'
 import { closeSync, openSync } from 'node:fs'
 import { flushCompileCache } from 'node:module'
 import { FlistError } from '../base/index.ts'
-import { setsid } from '../system/index.ts'
+import { redirect, setsid } from '../system/index.ts'
 
 /** The launcher that waits for this process to say that it serves; undefined in the foreground. */
 export function launcherPid(): number | undefined {
@@ -17,20 +17,12 @@ export function launcherPid(): number | undefined {
 export function goToBackground(launcher: number): void {
   setsid()
   chdir('/')
-  for (const fd of [0, 1, 2]) toNull(fd)
+  const nothing = openSync('/dev/null', 'r+')
+  for (const fd of [0, 1, 2]) redirect(fd, nothing)
+  closeSync(nothing)
   // The parent's number is asked for again: a launcher that was killed left us to another parent, which SIGUSR1 could end.
   if (process.ppid !== launcher) throw new FlistError('FLIST_INTERRUPTED', 'Cannot go on: the launcher is gone')
   process.kill(launcher, 'SIGUSR1')
   // Usually written at exit, which a server that is killed never sees.
   flushCompileCache()
-}
-
-/** Node has no dup2: the lowest free number is taken, which is the one just closed. */
-function toNull(fd: number): void {
-  try {
-    closeSync(fd)
-  } catch {
-    // It was closed from the start.
-  }
-  openSync('/dev/null', 'r+')
 }

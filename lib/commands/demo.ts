@@ -84,11 +84,9 @@ function checkRights(): void {
   }
 }
 
-/** Beside `lib` in the source, one folder further up in `dist`. */
+/** Beside `lib` in the source, beside `dist` when published. */
 function findSample(): string {
-  const candidates = ['../../fixtures/sample', '../../../fixtures/sample'].map((path) =>
-    join(import.meta.dirname, path),
-  )
+  const candidates = ['../../fixtures/sample', '../fixtures/sample'].map((path) => join(import.meta.dirname, path))
   const sample = candidates.map((dir) => join(dir, 'debian.fl')).find((path) => existsSync(path))
   if (sample === undefined)
     throw new FlistError('FLIST_NOT_FOUND', 'Cannot find the sample archive "fixtures/sample/debian.fl"')

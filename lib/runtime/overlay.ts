@@ -44,9 +44,13 @@ export async function mountOverlay(words: OverlayWords): Promise<void> {
   if (errno === 0) return
   const name = errnoName(errno)
   if (name === 'ESTALE') {
-    throw new FlistError('FLIST_MOUNT_FAILED', `Cannot mount "${words.directory}": "${words.changes}" holds changes to another archive`, {
-      hint: 'Name another folder with --upper, or the archive that these changes belong to',
-    })
+    throw new FlistError(
+      'FLIST_MOUNT_FAILED',
+      `Cannot mount "${words.directory}": "${words.changes}" holds changes to another archive`,
+      {
+        hint: 'Name another folder with --upper, or the archive that these changes belong to',
+      },
+    )
   }
   const code = name === 'EPERM' ? 'FLIST_NOT_PERMITTED' : 'FLIST_MOUNT_FAILED'
   throw new FlistError(code, `Cannot mount an overlay on "${words.directory}": ${name}`, {

@@ -3,6 +3,10 @@ import type { BlockSource } from './port.ts'
 import { RetryAfter } from './store-errors.ts'
 import { backoffMs, pause } from './wait.ts'
 
+/** The first pause after a failed try, and the longest; milliseconds. */
+const BASE_MS = 100
+const MAX_MS = 2000
+
 export interface RetryOptions {
   /** Calls of `inner` for one `get`. */
   readonly tries?: number
@@ -19,7 +23,7 @@ export function isTransient(error: unknown): boolean {
 
 /** `inner`, asked again with growing, jittered pauses while it does not answer. A refusal or an answer is final. */
 export function retrying(inner: BlockSource, options: RetryOptions = {}): BlockSource {
-  const { tries = LIMITS.triesPerStore, totalMs = LIMITS.readTimeoutMs, baseMs = 100, maxMs = 2000 } = options
+  const { tries = LIMITS.triesPerStore, totalMs = LIMITS.readTimeoutMs, baseMs = BASE_MS, maxMs = MAX_MS } = options
   return {
     name: inner.name,
     async get(id, signal) {
@@ -29,7 +33,7 @@ export function retrying(inner: BlockSource, options: RetryOptions = {}): BlockS
           return await inner.get(id, signal)
         } catch (error) {
           if (signal.aborted || attempt + 1 >= tries || !isTransient(error)) throw error
-          const waitMs = askedWaitMs(error) ?? backoffMs(attempt, baseMs, maxMs)
+          const waitMs = waitAfterMs(error, attempt, baseMs, maxMs)
           if (Date.now() + waitMs >= end) throw error
           await pause(waitMs, inner.name, signal)
         }
@@ -39,7 +43,8 @@ export function retrying(inner: BlockSource, options: RetryOptions = {}): BlockS
   }
 }
 
-/** What the store itself asked for, where it did. */
-function askedWaitMs(error: unknown): number | undefined {
-  return error instanceof FlistError && error.cause instanceof RetryAfter ? error.cause.waitMs : undefined
+/** Milliseconds until the same store is asked again: what it asked for itself, or a pause that grows with each try. */
+export function waitAfterMs(error: unknown, attempt: number, baseMs = BASE_MS, maxMs = MAX_MS): number {
+  const asked = error instanceof FlistError && error.cause instanceof RetryAfter ? error.cause.waitMs : undefined
+  return asked ?? backoffMs(attempt, baseMs, maxMs)
 }

@@ -4,8 +4,9 @@ import { bounded } from './deadline.ts'
 import type { DecodePool } from './decode-pool.ts'
 import { Gate } from './gate.ts'
 import type { BlockReader, BlockRef, BlockSource } from './port.ts'
-import { isTransient, retrying, type RetryOptions } from './retrying.ts'
+import { isTransient, retrying, type RetryOptions, waitAfterMs } from './retrying.ts'
 import { blockFailure, notRouted, tooLate, type Refusal } from './routed-errors.ts'
+import { pause } from './wait.ts'
 
 /** A source and the first bytes of the ids it may have. */
 export interface RoutedSource {
@@ -129,13 +130,17 @@ export class RoutedReader implements BlockReader {
   }
 
   async #readFrom(members: Member[], ref: BlockRef, refusals: Refusal[], signal: AbortSignal): Promise<Buffer> {
-    const again: Member[] = []
+    const again: { member: Member; notBefore: number }[] = []
+    const end = Date.now() + this.#timeoutMs
     for (const member of members) {
       const plain = await this.#attempt(member, member.once, ref, refusals, signal)
       if (plain !== undefined) return plain
-      if (this.#tries > 1 && isTransient(refusals.at(-1)?.error)) again.push(member)
+      const error = refusals.at(-1)?.error
+      const notBefore = Date.now() + waitAfterMs(error, 0)
+      if (this.#tries > 1 && isTransient(error) && notBefore < end) again.push({ member, notBefore })
     }
-    for (const member of again) {
+    for (const { member, notBefore } of again) {
+      await pause(Math.max(0, notBefore - Date.now()), member.name, signal)
       const plain = await this.#attempt(member, member.patient, ref, refusals, signal)
       if (plain !== undefined) return plain
     }

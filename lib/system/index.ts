@@ -16,6 +16,7 @@ export {
   PollSet,
   pread,
   read,
+  redirect,
   setsid,
   umount,
   umountAsync,

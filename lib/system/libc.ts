@@ -20,6 +20,7 @@ const cIoctl = libc.func('int ioctl(int fd, ulong request, _Inout_ void *argumen
 const cMmap = libc.func('void *mmap(void *address, size_t length, int protection, int flags, int fd, long offset)')
 const cMunmap = libc.func('int munmap(void *address, size_t length)')
 const cMadvise = libc.func('int madvise(void *address, size_t length, int advice)')
+const cDup2 = libc.func('int dup2(int from, int to)')
 const cSetsid = libc.func('int setsid()')
 const cExit = libc.func('void _exit(int code)')
 /** `ssize_t read(int, void *, size_t)` with no checks: the hot path of the session thread. */
@@ -181,6 +182,11 @@ export class PollSet {
   events(at: number): number {
     return this.#records.readInt16LE(8 * at + 6)
   }
+}
+
+/** dup2(2): `fd` means what `from` means, at once for all threads. */
+export function redirect(fd: number, from: number): void {
+  if (cDup2(from, fd) < 0) throw failed('FLIST_SYSTEM', `redirect descriptor ${fd}`)
 }
 
 /** setsid(2): out of the terminal's reach. Fails harmlessly for a leader of its group. */
