@@ -1,4 +1,4 @@
-import { invariant, LIMITS } from '../base/index.ts'
+import { invariant } from '../base/index.ts'
 import { abortError } from './store-errors.ts'
 
 interface Waiter {
