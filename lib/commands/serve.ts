@@ -12,6 +12,7 @@ import {
   type MountRecord,
   openDevice,
   OpenFiles,
+  passingChangesDir,
   prepareRuntimeDir,
   processStart,
   raiseReadahead,
@@ -158,7 +159,7 @@ class Server {
 
   /** Where changes of a writable mount go. */
   #changes(): string {
-    return this.#options.rw?.upper ?? join(this.#options.cacheDir, 'v1', 'rw', this.#id)
+    return this.#options.rw?.upper ?? passingChangesDir(this.#options.cacheDir, this.#id)
   }
 
   #fail(error: unknown): void {

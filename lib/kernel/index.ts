@@ -7,6 +7,7 @@ export type { ProcessName } from './processes.ts'
 export {
   controlSocketPath,
   listMounts,
+  passingChangesDir,
   prepareRuntimeDir,
   registerMount,
   runtimeDir,

@@ -109,12 +109,28 @@ export function unregisterMount(id: string): void {
   rmSync(`${stem}.sock`, { force: true })
 }
 
+/** Where the changes of a writable mount go that are thrown away when it ends. */
+export function passingChangesDir(cacheDir: string, id: string): string {
+  return join(cacheDir, 'v1', 'rw', checkId(id))
+}
+
+/** What a server that died could not clean up: record, control socket, and changes that nobody wanted to keep. Idempotent. */
+export function forgetMount(record: MountRecord): void {
+  try {
+    if (record.rw !== undefined && record.rw.upper === undefined) {
+      rmSync(passingChangesDir(record.cacheDir, record.id), { recursive: true, force: true })
+    }
+  } finally {
+    unregisterMount(record.id)
+  }
+}
+
 /** All our mounts, oldest first. Records whose server is gone and whose mount is gone are removed. */
 export function listMounts(mounts: readonly MountEntry[] = readMounts()): MountListing[] {
   const listings: MountListing[] = []
   for (const record of readRecords()) {
     const state = stateOf(record, mounts)
-    if (state === undefined) unregisterMount(record.id)
+    if (state === undefined) forgetMount(record)
     else listings.push({ ...record, state })
   }
   return listings.toSorted((a, b) => (a.startedAt < b.startedAt ? -1 : 1))

@@ -4,7 +4,7 @@ import { describeError, ERRNO, errnoName, FlistError } from '../base/index.ts'
 import { MNT, mount, umount } from '../system/index.ts'
 import { MOUNT_TYPE, type MountEntry, mountNamed, readMounts } from './mount-info.ts'
 import { isAlive, type ProcessName, signalProcess, waitForEnd } from './processes.ts'
-import { isMountOf, listMounts, type MountListing, unregisterMount } from './registry.ts'
+import { forgetMount, isMountOf, listMounts, type MountListing } from './registry.ts'
 
 export interface UnmountOptions {
   /** Leave the tree at once; the server ends with its last user. */
@@ -125,6 +125,6 @@ async function waitForServer(
 }
 
 function forget(record: MountListing): true {
-  unregisterMount(record.id)
+  forgetMount(record)
   return true
 }
