@@ -122,3 +122,17 @@ function timesOf(ctimeNs: bigint, mtimeNs: bigint): Pick<FlInode, 'ctime' | 'cti
   const [mtime, mtimeRest] = split(mtimeNs)
   return { ctime, ctimeNs: ctimeRest, mtime, mtimeNs: mtimeRest }
 }
+
+/** Packs these files into `<dir>/NAME.fl` with their blocks in `<dir>/NAME.store`. */
+export async function packFiles(
+  dir: string,
+  name: string,
+  files: Readonly<Record<string, Buffer>>,
+): Promise<{ archive: string; store: string; blocks: number }> {
+  const tree = join(dir, `${name}.tree`)
+  mkdirSync(tree)
+  for (const [file, content] of Object.entries(files)) writeFileSync(join(tree, file), content)
+  const [archive, store] = [join(dir, `${name}.fl`), join(dir, `${name}.store`)]
+  const { blocks } = await packTree(tree, archive, store, new Map())
+  return { archive, store, blocks }
+}
