@@ -47,9 +47,10 @@ export class Fetcher {
     const from = Math.floor(offset / BLOCK)
     const to = Math.floor((end - 1) / BLOCK)
     if (to >= (index.count[row] ?? 0)) throw this.#truncated(row)
+    if (signal.aborted) throw this.#interrupted(row)
     const deadline = new AbortController()
     const timer = setTimeout(() => deadline.abort(this.#timeout(row)), timeoutMs)
-    const leave = (): void => deadline.abort(signal.reason)
+    const leave = (): void => deadline.abort(this.#interrupted(row))
     signal.addEventListener('abort', leave)
     try {
       const pieces: Promise<Buffer>[] = []
@@ -161,6 +162,13 @@ export class Fetcher {
     return new FlistError('FLIST_TIMEOUT', `Cannot read "${path}" within ${this.#parts.timeoutMs} ms`, {
       hint: 'Look at the stores with `flistfs stats`, or give them more time with --timeout',
     })
+  }
+
+  #interrupted(row: number): FlistError {
+    return new FlistError(
+      'FLIST_INTERRUPTED',
+      `Cannot read "${displayBytes(this.#parts.index.pathOf(row))}": interrupted`,
+    )
   }
 
   /** The same error with the path that a person knows. */
