@@ -2,6 +2,7 @@ import { OPCODE_COUNT, opcodeInfo } from '../wire/index.ts'
 
 /** Buckets of a latency histogram: bucket n counts what took 2^(n-1) to 2^n microseconds. */
 const BUCKETS = 32
+const LAST_BUCKET_US = 2 ** (BUCKETS - 2)
 
 /** What the session and fetch threads count, in shared memory: each slot has one writer, so nothing is locked. */
 export class Counters {
@@ -26,7 +27,10 @@ export class Counters {
 
   /** A request answered after `us` microseconds; `deferred` ones are counted by the fetch thread. */
   observe(opcode: number, us: number, deferred: boolean): void {
-    const bucket = Math.min(BUCKETS - 1, us < 1 ? 0 : 32 - Math.clz32(us))
+    // A newer kernel's opcode would be counted as another's.
+    if (opcode >= OPCODE_COUNT) return
+    // Above 2^32 clz32 begins again at its start.
+    const bucket = us < 1 ? 0 : us >= LAST_BUCKET_US ? BUCKETS - 1 : 32 - Math.clz32(us)
     const at = ((deferred ? OPCODE_COUNT : 0) + opcode) * BUCKETS + bucket
     this.#latency[at] = (this.#latency[at] ?? 0) + 1
   }
