@@ -18,7 +18,7 @@ interface Opened extends OpenSample {
   readonly out: Buffer
   readonly file: number
   /** Lays one block of the file at a place of a segment. */
-  place(nth: number, segment: number, offset: number): void
+  readonly place: (nth: number, segment: number, offset: number) => void
 }
 
 async function open(t: Test): Promise<Opened> {

@@ -10,7 +10,7 @@ export interface OpenSample {
   readonly index: FlistIndex
   readonly cacheDir: string
   /** The row of a path. */
-  row(path: string): number
+  readonly row: (path: string) => number
 }
 
 /** Writes the archive, compiles and maps it; all of it is gone when the test ends. */

@@ -1,0 +1,84 @@
+import { closeSync, constants, openSync, writeSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import { Worker } from 'node:worker_threads'
+import t from 'tap'
+import { eventLoopFd, POLLHUP, POLLIN, PollSet, read } from '../../lib/system/index.ts'
+
+t.test('PollSet tells which descriptor is ready', async (t) => {
+  const path = join(t.testdir(), 'fifo')
+  execFileSync('mkfifo', [path])
+  const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  const other = openSync('/dev/null', 'r')
+  const writer = openSync(path, constants.O_WRONLY)
+  const set = new PollSet([reader])
+  t.equal(set.count, 1)
+  t.equal(set.wait(0), 0, 'nothing yet')
+  t.equal(set.events(0), 0)
+  writeSync(writer, 'x')
+  t.equal(set.wait(1000), 1)
+  t.equal(set.events(0), POLLIN)
+  read(reader, Buffer.alloc(1), 1)
+  t.equal(set.wait(0), 0, 'taken')
+  const both = new PollSet([reader, other])
+  t.equal(both.wait(1000), 1)
+  t.equal(both.events(0), 0)
+  t.not(both.events(1), 0)
+  closeSync(writer)
+  t.equal(set.wait(1000), 1)
+  t.equal(set.events(0) & POLLHUP, POLLHUP, 'the last writer left')
+  closeSync(reader)
+  closeSync(other)
+})
+
+t.test('PollSet waits as long as it was told', async (t) => {
+  const fd = openSync(`/proc/self/fd/${process.stdout.fd}`, 'w')
+  t.teardown(() => closeSync(fd))
+  const started = performance.now()
+  t.equal(new PollSet([]).wait(50), 0)
+  t.ok(performance.now() - started >= 45)
+})
+
+/** Waits in poll(2) on the event loop until it wakes, then lets it run; fails after ten seconds. */
+async function awake(happened: () => boolean): Promise<number> {
+  const set = new PollSet([eventLoopFd()])
+  const end = Date.now() + 10_000
+  let turns = 0
+  while (!happened()) {
+    if (Date.now() > end) throw new Error('it never woke')
+    // Long: who wakes it must be the event.
+    set.wait(5_000)
+    turns += 1
+    await new Promise(setImmediate)
+  }
+  return turns
+}
+
+t.test('a thread that blocks on eventLoopFd() hears signals', { timeout: 20_000 }, async (t) => {
+  let heard = 0
+  process.on('SIGUSR2', () => (heard += 1))
+  t.teardown(() => process.removeAllListeners('SIGUSR2'))
+  const started = performance.now()
+  process.kill(process.pid, 'SIGUSR2')
+  await awake(() => heard > 0)
+  t.equal(heard, 1)
+  t.ok(performance.now() - started < 4_000, 'not by its time limit')
+})
+
+t.test('a thread that blocks on eventLoopFd() hears messages', { timeout: 20_000 }, async (t) => {
+  const worker = new Worker(
+    `const { parentPort } = require('node:worker_threads')
+     parentPort.on('message', (word) => setTimeout(() => parentPort.postMessage(word + '!'), 100))`,
+    { eval: true },
+  )
+  t.teardown(() => worker.terminate())
+  await once(worker, 'online')
+  const said: string[] = []
+  worker.on('message', (word: string) => said.push(word))
+  worker.postMessage('hello')
+  const started = performance.now()
+  await awake(() => said.length > 0)
+  t.strictSame(said, ['hello!'])
+  t.ok(performance.now() - started < 4_000, 'not by its time limit')
+})
