@@ -57,7 +57,7 @@ export async function mountArchive(request: MountRequest, report: MountReport, s
   const launcher = launcherPid()
   const directory = checkDirectory(request.directory)
   const cacheDir = resolve(request.cacheDir ?? defaultCacheDir())
-  if (request.storesFromWords) await warnOfSecrets(request.stores, report)
+  if (request.stores.length > 0) await checkStores(request, report)
   const archive = await findArchive(request, cacheDir, report, signal)
   const { locateIndex } = await import('../flist/index.ts')
   const { digest, indexPath } = await locateIndex(archive.path, { cacheDir, digest: request.digest }, signal)
@@ -146,9 +146,11 @@ async function findArchive(
   }
 }
 
-/** What stands in the command line, every user of the machine can read. */
-async function warnOfSecrets(stores: readonly string[], report: MountReport): Promise<void> {
-  const { hasInlineSecret } = await import('../store/index.ts')
-  if (!stores.some((store) => hasInlineSecret(store))) return
+/** A store that is written wrong is the caller's mistake, said before anything is mounted. Throws FLIST_USAGE. */
+async function checkStores({ stores, storesFromWords }: MountRequest, report: MountReport): Promise<void> {
+  const { hasInlineSecret, parseStoreRoute, parseStoreUrl } = await import('../store/index.ts')
+  for (const store of stores) parseStoreUrl(parseStoreRoute(store).url, process.cwd())
+  // What stands in the command line, every user of the machine can read.
+  if (!storesFromWords || !stores.some((store) => hasInlineSecret(store))) return
   report.warn('A password in --store is seen by every user in the process list; put the URL into FLISTFS_STORE instead')
 }
