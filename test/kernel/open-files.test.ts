@@ -1,0 +1,111 @@
+import { closeSync, openSync, readdirSync, truncateSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { ERRNO, LIMITS, Log } from '../../lib/base/index.ts'
+import { FlWriter } from '../../lib/flist/index.ts'
+import { OpenFiles } from '../../lib/kernel/index.ts'
+import { Tree } from '../../lib/vfs/index.ts'
+import { FOPEN, IN_HEADER, makeWords, OPEN_OUT, OUT_HEADER } from '../../lib/wire/index.ts'
+import { openArchive } from '../vfs/open-sample.ts'
+
+const LARGE = LIMITS.ownSegmentBytesMin
+const LARGE_NODE = 2
+const SMALL_NODE = 3
+
+interface Opened {
+  readonly whole: Map<number, string>
+  /** Rows that the fetch thread was asked to make whole. */
+  readonly asked: number[]
+  readonly open: (node: number) => { errno: number; flags: number; backingId: number }
+  readonly release: (node: number) => number
+  readonly path: string
+}
+
+/** On a descriptor that is no FUSE device: it refuses passthrough. test/e2e has the one that grants it. */
+async function openFiles(t: Test): Promise<Opened> {
+  const dir = t.testdir()
+  const writer = new FlWriter(join(dir, 'a.fl'))
+  const inode = { uid: 0, gid: 0, rdev: 0, ctime: 0, mtime: 0, mode: 0o100644, parent: 1 }
+  writer.addInode({ ...inode, parent: 0, name: Buffer.from('/'), size: 0, mode: 0o040755 })
+  writer.addInode({ ...inode, name: Buffer.from('large'), size: LARGE })
+  writer.addInode({ ...inode, name: Buffer.from('small'), size: LARGE - 1 })
+  writer.finish()
+  const { index } = await openArchive(t, join(dir, 'a.fl'), join(dir, 'cache'))
+  const [fd, log] = [openSync('/dev/null', 'r+'), new Log(openSync('/dev/null', 'w'))]
+  t.teardown(() => closeSync(fd))
+  const whole = new Map<number, string>()
+  const asked: number[] = []
+  const files = new OpenFiles(fd, new Tree(index), { whole, opened: (row) => void asked.push(row) }, log)
+  const [frame, reply] = [makeWords(256), makeWords(256)]
+  const path = join(dir, 'segment')
+  writeFileSync(path, '')
+  truncateSync(path, LARGE)
+  return {
+    whole,
+    asked,
+    path,
+    open(node) {
+      frame.u32[IN_HEADER.nodeid / 4] = node
+      reply.bytes.fill(0xee)
+      const got = files.open(frame, reply)
+      if (got < 0) return { errno: -got, flags: 0, backingId: 0 }
+      t.equal(got, OPEN_OUT.size)
+      t.equal(reply.bytes.readBigUInt64LE(OUT_HEADER.size + OPEN_OUT.fh), 0n)
+      const flags = reply.bytes.readUInt32LE(OUT_HEADER.size + OPEN_OUT.openFlags)
+      return { errno: 0, flags, backingId: reply.bytes.readInt32LE(OUT_HEADER.size + OPEN_OUT.backingId) }
+    },
+    release(node) {
+      frame.u32[IN_HEADER.nodeid / 4] = node
+      return files.release(frame)
+    },
+  }
+}
+
+const THROUGH_US = { errno: 0, flags: FOPEN.keepCache, backingId: 0 }
+
+t.test('a file that is not whole is read through us, and asked for', async (t) => {
+  const { open, release, asked } = await openFiles(t)
+  t.strictSame(open(LARGE_NODE), THROUGH_US)
+  t.strictSame(open(LARGE_NODE), THROUGH_US)
+  t.strictSame(asked, [LARGE_NODE - 1], 'once: later opens are of the same kind')
+  t.equal(release(LARGE_NODE), 0)
+  t.equal(release(LARGE_NODE), 0)
+  t.strictSame(open(LARGE_NODE), THROUGH_US)
+  t.strictSame(asked, [LARGE_NODE - 1, LARGE_NODE - 1], 'again after the last one was closed')
+})
+
+t.test('a small file is nothing for the kernel', async (t) => {
+  const { open, asked } = await openFiles(t)
+  t.strictSame(open(SMALL_NODE), THROUGH_US)
+  t.strictSame(asked, [])
+})
+
+t.test('a refusal of the kernel leaves the file to us, and no descriptor', async (t) => {
+  const { open, whole, path, asked } = await openFiles(t)
+  whole.set(LARGE_NODE - 1, path)
+  const before = readdirSync('/proc/self/fd').length
+  t.strictSame(open(LARGE_NODE), THROUGH_US)
+  t.strictSame(asked, [])
+  t.equal(readdirSync('/proc/self/fd').length, before)
+})
+
+t.test('a segment that is gone or of another size is not used', async (t) => {
+  const { open, release, whole, path, asked } = await openFiles(t)
+  whole.set(LARGE_NODE - 1, path)
+  const before = readdirSync('/proc/self/fd').length
+  truncateSync(path, LARGE - 1)
+  t.strictSame(open(LARGE_NODE), THROUGH_US)
+  release(LARGE_NODE)
+  whole.set(LARGE_NODE - 1, `${path}.gone`)
+  t.strictSame(open(LARGE_NODE), THROUGH_US)
+  t.strictSame(asked, [LARGE_NODE - 1, LARGE_NODE - 1])
+  t.equal(readdirSync('/proc/self/fd').length, before)
+})
+
+t.test('nodes that are not in the archive, and releases too many', async (t) => {
+  const { open, release } = await openFiles(t)
+  t.equal(open(0).errno, ERRNO.ESTALE)
+  t.equal(open(4).errno, ERRNO.ESTALE)
+  t.equal(release(4), 0)
+  t.equal(release(SMALL_NODE), 0)
+})
