@@ -1,10 +1,12 @@
+import { once } from 'node:events'
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { filesystemSuite } from '../vfs/filesystem-suite.ts'
 import { ArchiveMaker, DIR, everything, FILE, noise, type SampleArchive } from '../vfs/sample-archive.ts'
-import { MountView, NO_MOUNT, serve, type Served } from './served-mount.ts'
+import { Examiner, MountView, NO_MOUNT, serve, type Served } from './served-mount.ts'
 
 const PROGRAM = '/bin/cat'
 const EVERYTHING = ['--suid', '--dev']
@@ -111,4 +113,58 @@ t.test('an archive without extended attributes', { skip: NO_MOUNT, timeout: 60_0
   await t.rejects(view.getxattr(latin1('dir/file'), latin1('security.capability')), { code: 'ENOTSUP' })
   t.equal((await view.read(latin1('dir/file'), 0, 100)).toString(), 'plain')
   t.ok(existsSync(served.directory))
+})
+
+/** A store that accepts and never says a word. */
+async function silentStore(t: Test): Promise<string> {
+  const sockets = new Set<{ destroy(): void }>()
+  const server = createServer((socket) => void sockets.add(socket.on('error', () => undefined)))
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => {
+    for (const socket of sockets) socket.destroy()
+    server.close()
+  })
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/`
+}
+
+interface Reads {
+  readonly waiting: number
+  readonly interrupted: number
+}
+
+/** Asks for the counts until they are as wanted. */
+async function readsWhen(served: Served, wanted: (reads: Reads) => boolean): Promise<Reads> {
+  const end = Date.now() + 10_000
+  for (;;) {
+    const { reads } = (await served.stats()) as { reads: Reads }
+    if (wanted(reads)) return reads
+    if (Date.now() > end) throw new Error(`still ${JSON.stringify(reads)}`)
+  }
+}
+
+t.test('readers of a store that hangs', { skip: NO_MOUNT, timeout: 60_000 }, async (t) => {
+  const sample = await sampleOf(t, new ArchiveMaker().add('file', FILE, { content: noise('file', 10_000) }))
+  const served = await serve(t, sample.archivePath, ['--store', await silentStore(t), '--timeout', '8s'])
+  const path = new MountView(served).path(latin1('file'))
+  const killed = async (act: string, ...words: number[]): Promise<void> => {
+    const reader = new Examiner()
+    const reading = reader.ask(act, path, ...words).catch((error: unknown) => error)
+    await readsWhen(served, ({ waiting }) => waiting > 0)
+    const started = performance.now()
+    reader.close()
+    await reader.gone
+    t.ok(performance.now() - started < 2_000, `${act}: a reader who is killed is gone at once`)
+    t.match(await reading, { message: 'the examiner ended' })
+  }
+  await killed('read_direct', 0, 4096)
+  // The kernel says that he left: a synchronous read is his alone.
+  const reads = await readsWhen(served, ({ waiting }) => waiting === 0)
+  t.equal(reads.interrupted, 1)
+  await killed('read', 0, 100, 0)
+  const started = performance.now()
+  await t.rejects(served.examiner.ask('read_direct', path, 0, 4096), { code: 'EIO' }, 'the deadline')
+  const took = performance.now() - started
+  t.ok(took > 1_000 && took < 25_000, `after ${took} ms`)
+  t.equal((await new MountView(served).lstat(latin1('file'))).size, 10_000n, 'and the mount goes on')
 })

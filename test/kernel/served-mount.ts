@@ -1,10 +1,11 @@
-import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
+import { type ChildProcess, execFile, execFileSync, spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { once } from 'node:events'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Readable, Writable } from 'node:stream'
+import { promisify } from 'node:util'
 import type { Test } from 'tap'
 import type { Attributes, DirectoryEntry, TreeView } from '../vfs/filesystem-suite.ts'
 
@@ -24,6 +25,8 @@ export interface Served {
   readonly server: ChildProcess
   /** A process that looks at the mount. */
   readonly examiner: Examiner
+  /** What `flistfs stats` says. */
+  readonly stats: () => Promise<unknown>
 }
 
 /** Mounts an archive in a child process; it is gone when the test ends. */
@@ -54,7 +57,12 @@ export async function serve(t: Test, archivePath: string, words: readonly string
   if (!line.includes(directory)) throw new Error(`the server said ${line}`)
   const examiner = new Examiner()
   t.teardown(() => examiner.close())
-  return { directory, server, examiner }
+  const stats = async (): Promise<unknown> => {
+    const words = [join(PROJECT, 'bin/node'), join(PROJECT, 'bin/flistfs.ts'), 'stats', '--json', directory]
+    const env = { ...process.env, FLISTFS_RUNTIME: join(dir, 'run') }
+    return JSON.parse((await promisify(execFile)('sh', words, { env, timeout: 20_000 })).stdout)
+  }
+  return { directory, server, examiner, stats }
 }
 
 async function ended(server: ChildProcess, gone: Promise<unknown>): Promise<boolean> {
@@ -78,9 +86,12 @@ function abortConnectionOf(directory: string): void {
 export class Examiner {
   readonly #child: ChildProcess & { stdin: Writable; stdout: Readable }
   readonly #lines: AsyncIterator<string>
+  /** Resolves when its process has ended. */
+  readonly gone: Promise<unknown>
 
   constructor() {
     this.#child = spawn('python3', [join(import.meta.dirname, 'examiner.py')], { stdio: ['pipe', 'pipe', 'inherit'] })
+    this.gone = once(this.#child, 'exit')
     this.#lines = createInterface(this.#child.stdout)[Symbol.asyncIterator]()
   }
 
