@@ -11,7 +11,10 @@ import {
   parseStoreRoute,
   type ReaderRoute,
 } from '../store/index.ts'
+import { giveBackMemory } from '../system/index.ts'
 import { BlockTable, Fetcher, SegmentFiles } from '../vfs/index.ts'
+
+const SETTLE_EVERY_MS = 1000
 
 /** What the fetch thread of a mount is started with. */
 export interface FetchThreadData {
@@ -80,7 +83,9 @@ async function main(data: FetchThreadData): Promise<void> {
   }))
   const filling = data.verifyAlways ? Promise.resolve() : fetcher.fillTable(closing.signal)
   if (data.passthrough) void filling.then(() => server.announceAll())
+  const settling = settleWhenIdle(server, counters, index)
   await running
+  clearInterval(settling)
   closing.abort()
   fetcher.close()
   await filling
@@ -89,6 +94,21 @@ async function main(data: FetchThreadData): Promise<void> {
   await cache.close()
   index.close()
   parentPort.close()
+}
+
+/** When nothing was fetched for a second, what the work took is given back: buffers, pages of the index. */
+function settleWhenIdle(server: FetchServer, counters: Counters, index: FlistIndex): NodeJS.Timeout {
+  let seen = 0
+  let settled = 0
+  return setInterval(() => {
+    const fetched = counters.get('readsFetched')
+    if (fetched === seen && fetched !== settled && server.waiting === 0) {
+      settled = fetched
+      giveBackMemory()
+    }
+    if (fetched === seen) index.release()
+    seen = fetched
+  }, SETTLE_EVERY_MS)
 }
 
 /** `--store` replaces the archive's own routes. */

@@ -3,6 +3,7 @@ import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node
 import { dirname, join, resolve } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { FlistError, LIMITS, systemCode } from '../base/index.ts'
+import { giveBackMemory } from '../system/index.ts'
 import { hashArchive, stampArchive } from './archive-file.ts'
 import type { FileStamp } from './archive-file.ts'
 import { releaseLock, takeLock } from './compile-lock.ts'
@@ -129,6 +130,8 @@ async function makeIndex(
     if (isUsable(indexPath, digest)) return
     const { compileArchive } = await import('./compile.ts')
     await compileArchive(archivePath, indexPath, { digest, signal, onProgress: options.onProgress, stamp: stamp.text })
+    // A million inodes leave 170 MB behind in a process that serves for months from now on.
+    giveBackMemory()
   } finally {
     releaseLock(lockPath)
   }

@@ -6,10 +6,11 @@ import { Dispatcher, type DispatcherParts } from './dispatch.ts'
 /** Requests answered before the event loop (signals, timers) has its turn. */
 const TURN_EVERY = 4096
 const IDLE_MS = 1000
+const STRANGE_MAX = 3
 
 export interface SessionParts extends DispatcherParts {
   readonly fd: number
-  /** Called when nothing came for a second. */
+  /** Called when nothing came for a second, and now and then while much comes. */
   readonly onIdle: () => void
 }
 
@@ -22,6 +23,10 @@ export class Session {
   readonly #dispatcher: Dispatcher
   readonly #poll: PollSet
   #ended = false
+  /** Failures in a row that no device at work gives. */
+  #strange = 0
+  /** Requests since `onIdle` was called. */
+  #sinceIdle = 0
 
   constructor(parts: SessionParts) {
     this.#parts = parts
@@ -40,6 +45,7 @@ export class Session {
       if (length > 0) {
         this.#serve(length)
         sinceTurn += 1
+        this.#sinceIdle += 1
         if (sinceTurn < TURN_EVERY) continue
       } else if (this.#failed(length)) {
         return
@@ -47,6 +53,7 @@ export class Session {
         continue
       }
       sinceTurn = 0
+      if (this.#sinceIdle >= TURN_EVERY) this.#idle()
       await new Promise(setImmediate)
     }
   }
@@ -60,19 +67,31 @@ export class Session {
   #failed(length: number): boolean {
     if (length === 0) return true
     const number = errno()
-    if (number === ERRNO.EAGAIN || number === ERRNO.EINTR || number === ERRNO.ENOENT) return false
-    if (number !== ERRNO.ENODEV) this.#parts.log.warn('the connection ended', { errno: errnoName(number) })
+    if (number === ERRNO.EAGAIN || number === ERRNO.EINTR || number === ERRNO.ENOENT) {
+      this.#strange = 0
+      return false
+    }
+    if (number === ERRNO.ENODEV) return true
+    // The runtime may have made a call of its own in between: a mount does not end for an errno that does not come again.
+    this.#strange += 1
+    if (this.#strange < STRANGE_MAX) return false
+    this.#parts.log.warn('the connection ended', { errno: errnoName(number) })
     return true
   }
 
   /** Waits for a request. True when the event loop should run first. */
   #wait(): boolean {
     const ready = this.#poll.wait(IDLE_MS)
-    if (ready === 0) this.#parts.onIdle()
+    if (ready === 0) this.#idle()
     if (ready <= 0) return true
     if (this.#poll.events(1) !== 0) return true
     // After an abort the device is only ever in error: the next read tells how.
     return (this.#poll.events(0) & (POLLERR | POLLHUP)) !== 0
+  }
+
+  #idle(): void {
+    this.#sinceIdle = 0
+    this.#parts.onIdle()
   }
 
   #serve(length: number): void {

@@ -23,3 +23,4 @@ export {
   write,
 } from './libc.ts'
 export type { Mapping } from './libc.ts'
+export { giveBackMemory } from './memory.ts'

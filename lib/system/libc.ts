@@ -22,6 +22,8 @@ const cMunmap = libc.func('int munmap(void *address, size_t length)')
 const cMadvise = libc.func('int madvise(void *address, size_t length, int advice)')
 const cDup2 = libc.func('int dup2(int from, int to)')
 const cSetsid = libc.func('int setsid()')
+/** glibc only. */
+const cMallocTrim = optional('int malloc_trim(size_t pad)')
 const cExit = libc.func('void _exit(int code)')
 /** `ssize_t read(int, void *, size_t)` with no checks: the hot path of the session thread. */
 export const read = libc.func('long read(int fd, _Out_ uint8_t *buffer, size_t length)') as unknown as (
@@ -45,6 +47,20 @@ export const pread = libc.func('long pread(int fd, _Out_ uint8_t *buffer, size_t
 const cPoll = libc.func('int poll(_Inout_ uint8_t *fds, ulong count, int timeoutMs)')
 
 invariant(koffi.sizeof(pollfd) === 8, 'struct pollfd is 8 bytes')
+
+/** A function that not every C library has. */
+function optional(declaration: string): ForeignFunction | undefined {
+  try {
+    return libc.func(declaration)
+  } catch {
+    return undefined
+  }
+}
+
+/** malloc_trim(3): free pages of all arenas go back to the system, where the C library can do that. */
+export function trimHeap(): void {
+  cMallocTrim?.(0)
+}
 
 /** `errno` of the last failed call on this thread. */
 export function errno(): number {
