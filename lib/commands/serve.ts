@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { mkdirSync, openSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, openSync, rmdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { FlistError, Log } from '../base/index.ts'
 import { openIndex, type FlistIndex } from '../flist/index.ts'
@@ -23,7 +23,7 @@ import {
   topMount,
   unregisterMount,
 } from '../kernel/index.ts'
-import { hideLower, mountOverlay } from '../runtime/index.ts'
+import { claimChanges, hideLower, mountOverlay, releaseChanges } from '../runtime/index.ts'
 import { exitNow, MNT, umountAsync } from '../system/index.ts'
 import { BlockTable, CachedReads, SegmentFiles, Tree } from '../vfs/index.ts'
 import type { FetchThreadData } from './fetch-thread.ts'
@@ -59,6 +59,8 @@ class Server {
   readonly #served: string
   readonly #fetch: FetchClient
   #failure: unknown
+  /** A writable mount's overlay is in the tree. */
+  #overlaid = false
 
   constructor(options: ServeOptions, index: FlistIndex, log: Log) {
     this.#options = options
@@ -95,7 +97,7 @@ class Server {
       await this.#fetch.close()
       this.#files.close()
       unregisterMount(this.#id)
-      if (rw !== undefined && rw.upper === undefined) rmSync(this.#changes(), { recursive: true, force: true })
+      if (rw !== undefined) this.#leaveChanges()
     }
     if (this.#failure !== undefined) throw this.#failure
     this.#log.info('unmounted', { directory })
@@ -140,7 +142,7 @@ class Server {
     const { mode, owner, owners, mtime } = this.#index
     const at = 2 * (owner[0] ?? 0)
     const changes = this.#changes()
-    mkdirSync(changes, { recursive: true })
+    claimChanges(changes, this.#options.digest)
     await mountOverlay({
       lower: this.#served,
       changes,
@@ -154,7 +156,16 @@ class Server {
       suid,
       dev,
     })
+    this.#overlaid = true
     await hideLower(this.#served)
+  }
+
+  #leaveChanges(): void {
+    const changes = this.#changes()
+    releaseChanges(changes)
+    if (this.#options.rw?.upper === undefined) rmSync(changes, { recursive: true, force: true })
+    // Gone already where all went well. Never recursively: should it still be mounted, what is in there is not ours.
+    if (existsSync(this.#served)) rmdirSync(this.#served)
   }
 
   /** Where changes of a writable mount go. */
@@ -165,7 +176,12 @@ class Server {
   #fail(error: unknown): void {
     this.#failure = error
     // Nobody was told of this mount: it goes at once.
-    void umountAsync(this.#served, MNT.DETACH)
+    void this.#takeAway()
+  }
+
+  async #takeAway(): Promise<void> {
+    if (this.#overlaid) await umountAsync(this.#options.directory, MNT.DETACH)
+    await umountAsync(this.#served, MNT.DETACH)
   }
 
   /** The user wants it gone. What is in use is detached, and served until its last user lets go; asked again, it is cut off. */

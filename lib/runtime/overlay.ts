@@ -1,4 +1,5 @@
 import { chmodSync, chownSync, existsSync, mkdirSync, rmdirSync, statSync, utimesSync } from 'node:fs'
+import { release } from 'node:os'
 import { errnoName, FlistError } from '../base/index.ts'
 import { MNT, mountAsync, MS, umountAsync } from '../system/index.ts'
 
@@ -24,8 +25,22 @@ export interface OverlayWords {
 }
 
 /**
- * Mounts the kernel's overlayfs on `directory`: reads from `lower`, changes into `changes`. `index=on` keeps inode numbers
- * and hard links at copy-up and remount. Throws FLIST_MOUNT_FAILED or FLIST_NOT_PERMITTED. Runs beside the thread that
+ * `index=on` and `xino=on` keep inode numbers and hard links at copy-up and remount. For that an overlay finds the file below
+ * by its handle, and from Linux 6.16 on a FUSE dentry made from a handle is never valid (its d_time stays below the
+ * connection's epoch, fs/fuse/dir.c): a file changed at an earlier mount then gave ESTALE. Without these features no handle
+ * is used. See docs/decisions/070-overlay-features.md.
+ */
+const FEATURES = handlesWork(release())
+  ? ['index=on', 'xino=on']
+  : ['index=off', 'nfs_export=off', 'xino=off', 'metacopy=off', 'redirect_dir=off']
+
+function handlesWork(kernel: string): boolean {
+  const [major = 0, minor = 0] = kernel.split('.').map((part) => Number.parseInt(part, 10))
+  return major < 6 || (major === 6 && minor < 16)
+}
+
+/**
+ * Mounts the kernel's overlayfs on `directory`: reads from `lower`, changes into `changes`, which is claimed. Throws FLIST_MOUNT_FAILED or FLIST_NOT_PERMITTED. Runs beside the thread that
  * serves `lower`, which the kernel looks at meanwhile.
  */
 export async function mountOverlay(words: OverlayWords): Promise<void> {
@@ -36,8 +51,7 @@ export async function mountOverlay(words: OverlayWords): Promise<void> {
     `lowerdir=${escapeOption(words.lower).replaceAll(':', String.raw`\:`)}`,
     `upperdir=${escapeOption(upper)}`,
     `workdir=${escapeOption(work)}`,
-    'index=on',
-    'xino=on',
+    ...FEATURES,
   ].join(',')
   const flags = (words.suid ? 0 : MS.NOSUID) | (words.dev ? 0 : MS.NODEV)
   const errno = await mountAsync('flistfs', words.directory, 'overlay', flags, data)

@@ -10,6 +10,7 @@ export const S_IFLNK = 0o120000
 export type RowOrErrno = number
 
 const DOT = 0x2e
+const SLASH = 0x2f
 
 /**
  * What a mounted archive answers without asking anybody: names, links, attributes, totals. Rows are those of the index;
@@ -32,13 +33,16 @@ export class Tree {
     return (this.index.mode[row] ?? 0) & S_IFMT
   }
 
-  /** The row of a name in a directory; the name is `from` to `to` of `buffer`. `.` and `..` come from file handles. */
+  /** The row of a name in a directory; the name is `from` to `to` of `buffer`. `.`, `..` and `/` come from file handles. */
   lookup(row: number, buffer: Buffer, from: number, to: number): RowOrErrno {
     if (to - from > LIMITS.nameBytesMax) return -ERRNO.ENAMETOOLONG
     if (buffer[from] === DOT) {
       if (to - from === 1) return row
       if (to - from === 2 && buffer[from + 1] === DOT) return this.index.parent[row] ?? 0
     }
+    // A file that the kernel knows by its handle only is called "/", below itself (d_obtain_alias in fs/dcache.c). Before
+    // Linux 6.16 an overlay asks whether that name still holds for each file that was copied up at an earlier mount.
+    if (buffer[from] === SLASH && to - from === 1) return row
     if (this.typeOf(row) !== S_IFDIR) return -ERRNO.ENOTDIR
     const found = this.index.find(row, buffer, from, to)
     return found < 0 ? -ERRNO.ENOENT : found

@@ -39,6 +39,7 @@ t.test('lookup() by name, by dots, and what is not there', async (t) => {
   t.equal(lookup(row('dir/sub'), '..'), row('dir'))
   t.equal(lookup(0, '..'), 0)
   t.equal(lookup(row('file'), '.'), row('file'), 'a file handle of a file')
+  t.equal(lookup(row('file'), '/'), row('file'), 'the name of what is known by its handle only')
   for (const name of ['', 'di', 'dirr', '...', '.x', 'sub', 'z', '\0']) t.equal(lookup(0, name), -ERRNO.ENOENT, name)
   t.equal(lookup(row('file'), 'x'), -ERRNO.ENOTDIR)
   t.equal(lookup(row('link'), 'sub'), -ERRNO.ENOTDIR, 'links are followed by the kernel')
