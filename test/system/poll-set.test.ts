@@ -33,8 +33,6 @@ t.test('PollSet tells which descriptor is ready', async (t) => {
 })
 
 t.test('PollSet waits as long as it was told', async (t) => {
-  const fd = openSync(`/proc/self/fd/${process.stdout.fd}`, 'w')
-  t.teardown(() => closeSync(fd))
   const started = performance.now()
   t.equal(new PollSet([]).wait(50), 0)
   t.ok(performance.now() - started >= 45)
