@@ -38,6 +38,8 @@ const bench: Bench = { scale, fixtures, systems, say }
 const outcomes: Outcome[] = []
 for (const row of wanted) {
   say(`row ${row.name}`)
+  // Rows block this thread: an interrupt is heard between them.
+  await new Promise(setImmediate)
   try {
     outcomes.push(...(await row.run(bench)))
   } catch (error) {

@@ -1,12 +1,9 @@
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { spawnSync } from 'node:child_process'
 import type { Fixtures } from './fixtures.ts'
+import { installProgram } from './program.ts'
 import { shell } from './shell.ts'
-
-const PROJECT = resolve(import.meta.dirname, '..')
-export const FLISTFS = join(PROJECT, 'bin/flistfs')
-export const NODE = `sh ${join(PROJECT, 'bin/node')}`
 
 /** A tree that is mounted; `close` always unmounts and ends its process. Idempotent. */
 export interface Mounted {
@@ -37,6 +34,8 @@ export interface Stats {
 export class Systems {
   readonly fixtures: Fixtures
   readonly env: NodeJS.ProcessEnv
+  /** The program, as it is installed. */
+  readonly program: string
   readonly #open = new Set<Mounted>()
 
   constructor(fixtures: Fixtures) {
@@ -45,6 +44,7 @@ export class Systems {
     rmSync(runtime, { recursive: true, force: true })
     mkdirSync(runtime, { recursive: true, mode: 0o700 })
     mkdirSync(join(fixtures.work, 'mounts'), { recursive: true })
+    this.program = installProgram(join(fixtures.work, 'program'))
     this.env = { ...process.env, FLISTFS_RUNTIME: runtime }
   }
 
@@ -56,10 +56,10 @@ export class Systems {
   mountFlistfs(options: FlistfsMount): Mounted {
     const directory = this.scratch('flistfs')
     const { env } = this
-    const { stdout } = shell(`${mountLine(options, directory)} --json`, env)
+    const { stdout } = shell(`${this.mountLine(options, directory)} --json`, env)
     const { pid } = JSON.parse(stdout) as { pid: number }
     return this.#track(directory, pid, () => {
-      const asked = spawnSync('sh', [FLISTFS, 'umount', directory], { env, timeout: 20_000, stdio: 'ignore' })
+      const asked = spawnSync('sh', [this.program, 'umount', directory], { env, timeout: 20_000, stdio: 'ignore' })
       if (asked.status !== 0) abort(directory, pid)
     })
   }
@@ -79,7 +79,13 @@ export class Systems {
   }
 
   stats(mounted: Mounted): Stats {
-    return JSON.parse(shell(`sh ${FLISTFS} stats --json ${mounted.directory}`, this.env).stdout) as Stats
+    return JSON.parse(shell(`sh ${this.program} stats --json ${mounted.directory}`, this.env).stdout) as Stats
+  }
+
+  /** The words of a shell that mount it. */
+  mountLine({ archive, store, cache, words = [] }: FlistfsMount, directory: string): string {
+    const all = [archive, directory, '--store', store, '--cache', cache, '--log', join(cache, 'bench.log'), ...words]
+    return `mkdir -p ${cache} && sh ${this.program} mount ${all.join(' ')}`
   }
 
   /** A cache with nothing in it but the index of the archive, so that no row pays for compiling it. */
@@ -119,11 +125,6 @@ export class Systems {
   }
 }
 
-export function mountLine({ archive, store, cache, words = [] }: FlistfsMount, directory: string): string {
-  const log = `--log ${join(cache, 'bench.log')}`
-  return `mkdir -p ${cache} && sh ${FLISTFS} mount ${archive} ${directory} --store ${store} --cache ${cache} ${log} ${words.join(' ')}`
-}
-
 function detach(directory: string): void {
   spawnSync('umount', ['-l', directory], { timeout: 20_000 })
 }
@@ -138,9 +139,4 @@ function abort(directory: string, pid: number): void {
   if (minor !== undefined && existsSync(control)) writeFileSync(control, '1')
   if (pid > 0) spawnSync('kill', ['-KILL', String(pid)])
   detach(directory)
-}
-
-/** The files of a folder elsewhere, with their times and modes. */
-export function copyTree(from: string, to: string): void {
-  cpSync(from, to, { recursive: true, preserveTimestamps: true, verbatimSymlinks: true })
 }

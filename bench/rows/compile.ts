@@ -1,7 +1,7 @@
 import { join, resolve } from 'node:path'
 import { type Bench, type Outcome, paired, type Row } from '../row.ts'
 import { shell } from '../shell.ts'
-import { NODE } from '../systems.ts'
+import { NODE } from '../program.ts'
 
 const CHILD = resolve(import.meta.dirname, '../children/compile.ts')
 

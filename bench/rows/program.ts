@@ -4,7 +4,7 @@ import { LIMITS } from '../../lib/base/index.ts'
 import { goldenDir } from '../../test/golden.ts'
 import { type Bench, type Outcome, paired, type Row } from '../row.ts'
 import { dropCaches, shell } from '../shell.ts'
-import { NODE } from '../systems.ts'
+import { NODE } from '../program.ts'
 
 const CHILD = resolve(import.meta.dirname, '../children/resident.ts')
 const PROGRAM = `/bin/bash -c 'env | sort | tail -1; date -d @0; head -c 100 /usr/bin/env | sha256sum'`

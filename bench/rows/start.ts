@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { type Outcome, paired, type Row } from '../row.ts'
 import { shell } from '../shell.ts'
-import { FLISTFS, mountLine, NODE } from '../systems.ts'
+import { NODE } from '../program.ts'
 
 /** From exec of `flistfs mount` to the first answered stat, its index being there; Node's own start is taken off. */
 export const start: Row = {
@@ -17,11 +17,11 @@ export const start: Row = {
       'flistfs mount && stat': () => {
         const directory = systems.scratch('start')
         const file = `${directory}/folder-77/some-file-50.txt`
-        const line = `${mountLine(options, directory)} > /dev/null && stat -c %s ${file} > /dev/null`
+        const line = `${systems.mountLine(options, directory)} > /dev/null && stat -c %s ${file} > /dev/null`
         try {
           return shell(line, systems.env).ms
         } finally {
-          shell(`sh ${FLISTFS} umount ${directory}; rmdir ${directory}`, systems.env)
+          shell(`sh ${systems.program} umount ${directory}; rmdir ${directory}`, systems.env)
         }
       },
       'node -e 0': () => shell(`mkdir -p ${cache} && ${NODE} -e 0 && stat -c %s ${cache} > /dev/null`).ms,
