@@ -1,11 +1,10 @@
 import { realpathSync, statSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { isatty } from 'node:tty'
-import { describeError, FlistError, LIMITS, type LogLevel, systemCode } from '../base/index.ts'
+import { defaultCacheDir, describeError, FlistError, LIMITS, type LogLevel, systemCode } from '../base/index.ts'
 import type { ResolvedArchive } from '../store/index.ts'
 import { goToBackground, launcherPid } from './background.ts'
 import { archiveProgress } from './progress.ts'
-import { defaultCacheDir } from './settings.ts'
 
 /** The words of `flistfs mount`, checked. */
 export interface MountRequest {

@@ -1,7 +1,5 @@
 import { statfsSync } from 'node:fs'
-import { homedir } from 'node:os'
 import { dirname } from 'node:path'
-import process, { env } from 'node:process'
 import { DatabaseSync } from 'node:sqlite'
 import { describeError, FlistError, LIMITS } from '../../base/index.ts'
 import { databaseInode } from './database.ts'
@@ -42,14 +40,6 @@ export function cacheSummary(dir: string): CacheSummary {
   } finally {
     db?.close()
   }
-}
-
-/** `/var/cache/flistfs` for root, `$XDG_CACHE_HOME/flistfs` or `~/.cache/flistfs` for others. */
-export function defaultCacheDir(): string {
-  if (process.geteuid?.() === 0) return '/var/cache/flistfs'
-  const base = env['XDG_CACHE_HOME'] ?? ''
-  // The XDG rule: a path that is not absolute counts as unset.
-  return base.startsWith('/') ? `${base}/flistfs` : `${homedir()}/.cache/flistfs`
 }
 
 /** `LIMITS.cacheBytesDefault` or a quarter of the disk that holds (or will hold) `dir`, the smaller. */
