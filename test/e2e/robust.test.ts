@@ -1,4 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
+import { DatabaseSync } from 'node:sqlite'
 import { BlockServer } from './block-server.ts'
 import { linesOf } from './expected.ts'
 import { type Lab, mountTest, until } from './mounted.ts'
@@ -163,4 +164,21 @@ mountTest('a cache that cannot be written still lets right bytes through', {}, a
   await lab.ok('mount', ['-o', 'remount,ro', readOnly])
   const after = await lab.mount(archive, { words, cache: readOnly })
   t.equal((await lab.ok('sha256sum', [`${after.directory}/file`])).slice(0, 64), sha256(content), 'on a read-only disk')
+})
+
+mountTest('a route of the archive that makes no sense is passed over, and alone gives EIO', {}, async (t, lab) => {
+  const content = randomBytes(1000)
+  const { archive, store } = await packFiles(lab.dir, 'a', { file: content })
+  const database = new DatabaseSync(archive)
+  database.exec("UPDATE route SET url = 'nonsense://example.org'")
+  database.close()
+  const alone = await lab.mount(archive)
+  const done = await lab.run('cat', [`${alone.directory}/file`])
+  t.match(done.stderr, 'Input/output error')
+  t.match(linesOf(alone, 'error')[0] ?? '', /"file".*nonsense/)
+  const again = new DatabaseSync(archive)
+  again.exec(`INSERT INTO route VALUES (0, 255, 'dir://${store}')`)
+  again.close()
+  const second = await lab.mount(archive)
+  t.equal((await lab.ok('sha256sum', [`${second.directory}/file`])).slice(0, 64), sha256(content))
 })
