@@ -138,6 +138,18 @@ mountTest('kill -9 of a writable mount leaves an overlay, which umount takes awa
   await lab.umount(mounted)
   t.notOk(await isMounted(lab, mounted.directory))
   t.strictSame(await listed(lab), [])
+
+  const upper = ['--upper', lab.path('changes')]
+  const kept = await lab.mount(SAMPLE, { words: upper })
+  process.kill(kept.pid, 'SIGKILL')
+  await until(() => lab.servers().length === 0)
+  t.match(
+    (await lab.tryMount(SAMPLE, { words: upper })).stderr,
+    /in use by the mount on/,
+    'the dead overlay still holds its folder',
+  )
+  await lab.umount(kept)
+  await lab.umount(await lab.mount(SAMPLE, { words: upper }))
   const left = join(lab.cache, 'v1', 'rw')
   t.strictSame(existsSync(left) ? readdirSync(left) : [], [], 'what it would have thrown away is gone too')
 })

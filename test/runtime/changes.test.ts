@@ -1,0 +1,44 @@
+import { spawnSync } from 'node:child_process'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { processStart } from '../../lib/kernel/index.ts'
+import { claimChanges, releaseChanges } from '../../lib/runtime/index.ts'
+
+const [ONE, OTHER] = ['1'.repeat(64), '2'.repeat(64)]
+
+t.beforeEach((t) => {
+  process.env['FLISTFS_RUNTIME'] = join(t.testdir({ run: {} }), 'run')
+})
+
+t.test('claimChanges() makes the folder, and gives it to one process and one archive', async (t) => {
+  const changes = join(t.testdirName, 'a/changes')
+  claimChanges(changes, ONE)
+  t.equal(readFileSync(join(changes, 'archive'), 'utf8'), `${ONE}\n`)
+  t.throws(() => claimChanges(changes, ONE), { code: 'FLIST_MOUNT_FAILED', message: /in use by process/ })
+  releaseChanges(changes)
+  releaseChanges(changes)
+  t.strictSame(readdirSync(changes), ['archive'])
+  t.throws(() => claimChanges(changes, OTHER), { code: 'FLIST_MOUNT_FAILED', message: /another archive, sha256:111/ })
+  claimChanges(changes, ONE)
+})
+
+t.test('claimChanges() takes over from a process that died, not from one that lives', async (t) => {
+  const changes = t.testdirName
+  const dead = spawnSync('true').pid
+  for (const text of [`${dead} 1\n`, `${process.pid} 1\n`, '', 'nonsense']) {
+    writeFileSync(join(changes, 'in-use'), text)
+    claimChanges(changes, ONE)
+    t.equal(readFileSync(join(changes, 'in-use'), 'utf8'), `${process.pid} ${processStart(process.pid)}\n`)
+  }
+  writeFileSync(join(changes, 'in-use'), `1 ${processStart(1)}\n`)
+  t.throws(() => claimChanges(changes, ONE), { message: /in use by process 1$/ })
+  releaseChanges(changes)
+  t.ok(readdirSync(changes).includes('in-use'), 'what is another process’s stays')
+})
+
+t.test('claimChanges() says where nothing can be written', async (t) => {
+  const file = join(t.testdirName, 'file')
+  writeFileSync(file, '')
+  t.throws(() => claimChanges(file, ONE), { code: 'FLIST_MOUNT_FAILED', hint: /--upper/ })
+})
