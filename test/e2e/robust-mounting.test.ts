@@ -193,6 +193,12 @@ mountTest('secrets reach the store, and no log, error, list or mount table', {},
   const tokenFile = lab.path('token')
   writeFileSync(tokenFile, 'TOKEN-value-2\n')
   chmodSync(tokenFile, 0o600)
+  const third = await packFiles(lab.dir, 'c', { file: Buffer.from('third') })
+  const tokens = await BlockServer.open(t, third.store)
+  const byToken = await lab.mount(third.archive, { words: ['--store', `${tokens.url}/?token-file=${tokenFile}`] })
+  t.equal(await lab.ok('cat', [`${byToken.directory}/file`]), 'third')
+  t.equal(tokens.authorization, 'Bearer TOKEN-value-2')
+  t.equal(byToken.stderr, '', 'a file needs no warning')
   const refused = await lab.tryMount(`${withSecret}/none.fl`)
   const texts = [
     lab.logs(),
@@ -202,6 +208,7 @@ mountTest('secrets reach the store, and no log, error, list or mount table', {},
     (await lab.flistfs(['list', '--json'])).stdout.toString(),
     JSON.stringify(await lab.stats(mounted)),
     JSON.stringify(await lab.stats(warned)),
+    JSON.stringify(await lab.stats(byToken)),
     readFileSync('/proc/self/mountinfo', 'utf8'),
     await lab.ok('sh', ['-c', `cat ${lab.runtime}/*.json; grep -rl PASS-word-1 ${lab.cache} || true`]),
   ]
