@@ -53,6 +53,7 @@ export function addMountOptions(command: Command): Command {
     .option('--rw', 'writable by copy-on-write; changes are thrown away at umount')
     .option('--upper <dir>', 'writable, with the changes kept in this folder')
     .option('-f, --foreground', 'stay until interrupted')
+    .option('-o, --options <list>', 'options as in fstab: name,name=value (repeatable)', collect)
 }
 
 /** Words to one record. Throws FLIST_USAGE. */

@@ -69,7 +69,7 @@ function verb(program: Command, name: string, description: string): Command {
 
 function addMount(program: Command, context: Context, done: (code: number) => void): void {
   const command = verb(program, 'mount', 'mount an archive on a folder')
-  addMountOptions(command).action(async (archive: string, directory: string, words) => {
+  addMountOptions(command).action(async (archive: string, directory: string) => {
     const { mountArchive } = await import('../lib/commands/mount.ts')
     const { mountText } = await import('./texts.ts')
     const report = {
@@ -77,7 +77,9 @@ function addMount(program: Command, context: Context, done: (code: number) => vo
       mounted: (result: Parameters<typeof mountText>[0]) => context.output.result(result, mountText(result)),
       progress: context.output.json ? undefined : (text: string) => write(2, text),
     }
-    done(await mountArchive(mountRequest(archive, directory, words), report, context.signal))
+    const lists = command.opts<{ options?: string[] }>().options
+    if (lists !== undefined) (await import('./option-list.ts')).applyOptionLists(command, lists)
+    done(await mountArchive(mountRequest(archive, directory, command.opts()), report, context.signal))
   })
 }
 

@@ -1,0 +1,82 @@
+import type { Command } from 'commander'
+import { FlistError } from '../lib/base/index.ts'
+
+/** What mount(8) says to every file system and means nothing here: said by itself, or of no use to an archive. */
+const IGNORED = new Set(
+  (
+    'ro rw defaults async sync dirsync atime noatime diratime nodiratime relatime norelatime strictatime ' +
+    'nostrictatime lazytime nolazytime iversion noiversion mand nomand silent loud auto noauto exec dev suid ' +
+    'user nouser users nousers owner noowner group nogroup nofail _netdev'
+  ).split(' '),
+)
+
+/** Other names of our options: what overlayfs says, and what mount(8) would keep to itself. */
+const RENAMED: Readonly<Record<string, string>> = {
+  upperdir: 'upper',
+  allow_other: 'allow-other',
+  writable: 'rw',
+  setuid: 'suid',
+  devices: 'dev',
+}
+
+/** mount(8) waits for the mount, so these would never end or never begin. */
+const REFUSED = new Set(['foreground', 'help', 'json', 'options', 'remount', 'bind', 'rbind', 'move'])
+
+/**
+ * The list after `-o` as words of `mount`. Options are separated by commas; `\,` is a comma, and so is each between double quotes,
+ * as fstab(5) has it. Throws FLIST_USAGE.
+ */
+export function optionWords(list: string): string[] {
+  const words: string[] = []
+  for (const item of splitOptions(list)) {
+    const equals = item.indexOf('=')
+    const said = equals < 0 ? item : item.slice(0, equals)
+    const name = RENAMED[said] ?? said
+    // `x-systemd.automount` and its like are for others, a comment is for people.
+    if (/^x-/i.test(said) || said === 'comment') continue
+    if (equals < 0 && IGNORED.has(said)) continue
+    if (REFUSED.has(name)) throw new FlistError('FLIST_USAGE', `Cannot use "${said}" after -o`)
+    // They are off unless asked for; said later they take back what was said before.
+    if (said === 'nosuid' || said === 'nodev') {
+      dropWord(words, said === 'nosuid' ? '--suid' : '--dev')
+      continue
+    }
+    words.push(equals < 0 ? `--${name}` : `--${name}=${item.slice(equals + 1)}`)
+  }
+  return words
+}
+
+function dropWord(words: string[], word: string): void {
+  for (let at = words.indexOf(word); at >= 0; at = words.indexOf(word)) words.splice(at, 1)
+}
+
+function splitOptions(list: string): string[] {
+  const items: string[] = []
+  let item = ''
+  let quoted = false
+  for (let at = 0; at < list.length; at += 1) {
+    const char = list.charAt(at)
+    const next = list.charAt(at + 1)
+    if (char === '\\' && (next === ',' || next === '\\' || next === '"')) {
+      item += next
+      at += 1
+    } else if (char === '"') quoted = !quoted
+    else if (char === ',' && !quoted) {
+      items.push(item)
+      item = ''
+    } else item += char
+  }
+  if (quoted) throw new FlistError('FLIST_USAGE', 'Cannot understand the list after -o: a double quote is not closed')
+  return [...items, item].filter((text) => text !== '')
+}
+
+/** Reads the lists after `-o` as if their options stood in the command line. Throws FLIST_USAGE, or what the parser says. */
+export function applyOptionLists(command: Command, lists: readonly string[]): void {
+  const { operands, unknown } = command.parseOptions(lists.flatMap(optionWords))
+  const [stranger] = [...unknown, ...operands]
+  if (stranger === undefined) return
+  const name = stranger.replace(/^--/, '').replace(/=.*$/s, '')
+  throw new FlistError('FLIST_USAGE', `Cannot understand "${name}" after -o`, {
+    hint: 'Options are those of `flistfs mount --help`, as name or name=value',
+  })
+}
