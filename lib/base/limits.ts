@@ -94,6 +94,14 @@ export const LIMITS = {
   claimMs: 30_000,
   /** Milliseconds a segment file without a row is left alone. */
   orphanAgeMs: 600_000,
+  /** Bytes of a trace; a second file holds what came before. */
+  traceBytesMax: 64 * MiB,
+  /** Files whose waits are counted each. */
+  waitedFilesMax: 1024,
+  /** Errors of reads that are kept to be shown. */
+  readErrorsMax: 64,
+  /** Bytes of a settings file. */
+  settingsBytesMax: 1 * MiB,
 } as const
 
 invariant(LIMITS.readBytesMax >= 2 * LIMITS.blockBytesMax, 'a read covers two blocks')

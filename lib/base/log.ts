@@ -3,16 +3,30 @@ import { writeSync } from 'node:fs'
 export const LOG_LEVELS = { error: 0, warn: 1, info: 2, debug: 3 } as const
 export type LogLevel = keyof typeof LOG_LEVELS
 
+const LEVEL_NAMES = Object.keys(LOG_LEVELS) as LogLevel[]
+
 export type LogFields = Readonly<Record<string, string | number | boolean | undefined>>
 
 /** Writes one line of `key=value` per event, in one write, so that several threads and processes may share the file. */
 export class Log {
   readonly #fd: number
-  level: LogLevel
+  /** Holds the level: another thread's log made with it follows this one's changes, and the other way round. */
+  readonly memory: SharedArrayBuffer
+  readonly #level: Int32Array
 
-  constructor(fd: number, level: LogLevel = 'info') {
+  constructor(fd: number, level: LogLevel | SharedArrayBuffer = 'info') {
     this.#fd = fd
-    this.level = level
+    this.memory = typeof level === 'string' ? new SharedArrayBuffer(4) : level
+    this.#level = new Int32Array(this.memory)
+    if (typeof level === 'string') this.level = level
+  }
+
+  get level(): LogLevel {
+    return LEVEL_NAMES[this.#level[0] ?? 0] ?? 'info'
+  }
+
+  set level(level: LogLevel) {
+    this.#level[0] = LOG_LEVELS[level]
   }
 
   error(message: string, fields?: LogFields): void {
@@ -32,7 +46,7 @@ export class Log {
   }
 
   #write(level: LogLevel, message: string, fields: LogFields = {}): void {
-    if (LOG_LEVELS[level] > LOG_LEVELS[this.level]) return
+    if (LOG_LEVELS[level] > (this.#level[0] ?? 0)) return
     let line = `${new Date().toISOString()} ${level} ${message}`
     for (const [key, value] of Object.entries(fields)) {
       if (value !== undefined) line += ` ${key}=${typeof value === 'string' ? JSON.stringify(value) : value}`

@@ -1,8 +1,8 @@
-import { openSync, readFileSync } from 'node:fs'
+import { openSync } from 'node:fs'
 import { parentPort, workerData } from 'node:worker_threads'
-import { describeError, invariant, LIMITS, Log, type LogLevel } from '../base/index.ts'
+import { describeError, invariant, LIMITS, Log } from '../base/index.ts'
 import { openIndex, type FlistIndex } from '../flist/index.ts'
-import { controlSocketPath, Counters, FetchServer, serveControl } from '../kernel/index.ts'
+import { controlSocketPath, Counters, FetchServer, serveControl, Trace } from '../kernel/index.ts'
 import {
   BlockCache,
   CachedReader,
@@ -14,15 +14,20 @@ import {
 import { giveBackMemory } from '../system/index.ts'
 import { BlockTable, Fetcher, SegmentFiles } from '../vfs/index.ts'
 
+import { ServerAnswers } from './server-answers.ts'
+
 const SETTLE_EVERY_MS = 1000
 
 /** What the fetch thread of a mount is started with. */
 export interface FetchThreadData {
   readonly id: string
+  /** Where it is mounted. */
+  readonly directory: string
   /** The device. */
   readonly fd: number
   readonly table: SharedArrayBuffer
   readonly counters: SharedArrayBuffer
+  readonly trace: SharedArrayBuffer
   readonly archiveName: string
   readonly indexPath: string
   readonly digest: string
@@ -34,7 +39,10 @@ export interface FetchThreadData {
   readonly verifyAlways: boolean
   readonly passthrough: boolean
   readonly logFile: string | undefined
-  readonly logLevel: LogLevel
+  /** Shared, because it changes at run time. */
+  readonly logLevel: SharedArrayBuffer
+  /** `unix:/path` or `host:port`. */
+  readonly metrics: string | undefined
 }
 
 /** The fetch thread: opens cache and stores, and serves misses and questions until the session says `close`. */
@@ -55,32 +63,27 @@ async function main(data: FetchThreadData): Promise<void> {
   const files = new SegmentFiles(data.cacheDir)
   const fetcher = new Fetcher({ index, table, files, cache, reader, log, timeoutMs: data.timeoutMs })
   const counters = new Counters(data.counters)
-  const server = new FetchServer({ port: parentPort, fd: data.fd, fetcher, counters, log })
+  const trace = new Trace(data.trace)
+  const server = new FetchServer({ port: parentPort, fd: data.fd, fetcher, counters, log, trace })
   const closing = new AbortController()
   process.on('uncaughtException', (error) =>
     log.error('a fault of ours', { error: describeError(error), stack: error.stack }),
   )
   const running = server.run()
-  const control = await serveControl(controlSocketPath(data.id), () => ({
-    archive: data.archiveName,
-    digest: data.digest,
-    uptimeSeconds: (Date.now() - startedAt) / 1000,
-    entries: index.rowCount,
-    contentBytes: index.contentBytes,
-    blocks: { total: index.blockCount, cached: table.filled },
-    reads: {
-      bytes: counters.get('bytesRead') + counters.get('fetchedBytesRead'),
-      fromCache: counters.get('readsFromCache'),
-      fetched: counters.get('readsFetched'),
-      waiting: server.waiting,
-      errors: counters.get('errors'),
-      interrupted: counters.get('interrupted'),
-    },
-    cache: reader.counters,
-    requests: counters.requests(),
-    stores: stores.stats(),
-    memory: { rssBytes: process.memoryUsage.rss(), mappedIndexBytes: residentOf(data.indexPath) },
-  }))
+  const answers = new ServerAnswers({
+    data,
+    startedAt,
+    index,
+    table,
+    fetcher,
+    reader,
+    stores,
+    server,
+    counters,
+    trace,
+    log,
+  })
+  const control = await serveControl(controlSocketPath(data.id), (request) => answers.answer(request))
   const filling = data.verifyAlways ? Promise.resolve() : fetcher.fillTable(closing.signal)
   if (data.passthrough) void filling.then(() => server.announceAll())
   const settling = settleWhenIdle(server, counters, index)
@@ -115,17 +118,6 @@ function settleWhenIdle(server: FetchServer, counters: Counters, index: FlistInd
 function routesOf(data: FetchThreadData, index: FlistIndex): ReaderRoute[] {
   if (data.stores.length === 0) return [...index.routes]
   return data.stores.map((words) => ({ ...parseStoreRoute(words), trusted: true }))
-}
-
-/** Resident bytes of a mapped file in this process, from /proc/self/smaps. */
-function residentOf(path: string): number {
-  let bytes = 0
-  let inside = false
-  for (const line of readFileSync('/proc/self/smaps', 'utf8').split('\n')) {
-    if (/^[0-9a-f]+-[0-9a-f]+ /.test(line)) inside = line.endsWith(path)
-    else if (inside && line.startsWith('Rss:')) bytes += Number(/\d+/.exec(line)?.[0] ?? 0) * 1024
-  }
-  return bytes
 }
 
 await main(workerData as FetchThreadData)

@@ -24,6 +24,8 @@ export interface MountRequest {
   readonly allowOther: boolean
   readonly logFile: string | undefined
   readonly logLevel: LogLevel
+  readonly traceFile?: string | undefined
+  readonly metrics?: string | undefined
   /** SHA-256, 64 hex digits. */
   readonly digest: string | undefined
   readonly hub: string | undefined
@@ -88,6 +90,8 @@ export async function mountArchive(request: MountRequest, report: MountReport, s
     allowOther: request.allowOther,
     logFile: request.logFile === undefined ? undefined : resolve(request.logFile),
     logLevel: request.logLevel,
+    traceFile: request.traceFile === undefined ? undefined : resolve(request.traceFile),
+    metrics: request.metrics,
     rw: request.rw && { upper: request.rw.upper === undefined ? undefined : resolve(request.rw.upper) },
     foreground: launcher === undefined,
     onReady: () => {

@@ -21,6 +21,7 @@ import {
   type ServeOptions,
   Session,
   topMount,
+  Trace,
   unregisterMount,
 } from '../kernel/index.ts'
 import { claimChanges, hideLower, mountOverlay, releaseChanges } from '../runtime/index.ts'
@@ -54,6 +55,7 @@ class Server {
   readonly #table: BlockTable
   readonly #files: SegmentFiles
   readonly #counters = new Counters()
+  readonly #trace = new Trace()
   readonly #fd: number
   /** Where our own file system is mounted: below the overlay of a writable mount. */
   readonly #served: string
@@ -69,6 +71,7 @@ class Server {
     this.#table = new BlockTable(index.blockCount)
     this.#files = new SegmentFiles(options.cacheDir)
     this.#served = options.rw === undefined ? options.directory : join(prepareRuntimeDir(), `lower-${this.#id}`)
+    if (options.traceFile !== undefined) this.#trace.start(options.traceFile)
     this.#fd = openDevice()
     this.#fetch = new FetchClient(fetchThreadUrl(), this.#fetchData(), log)
   }
@@ -114,6 +117,7 @@ class Server {
       counters: this.#counters,
       wish: { posixAcl: this.#index.hasAcls, passthrough, idmap: true },
       log: this.#log,
+      trace: this.#trace,
       openFiles: passthrough ? new OpenFiles(this.#fd, tree, this.#fetch, this.#log) : undefined,
       onInit: () => void this.#ready().catch((error: unknown) => this.#fail(error)),
       onInterrupt: (lo, hi) => this.#fetch.interrupt(lo, hi),
@@ -198,6 +202,7 @@ class Server {
 
   /** Lets go of evicted files, and tells what was read: eviction does not see this thread's reads. */
   #housekeep(): void {
+    this.#trace.settle()
     this.#files.releaseUnlinked()
     const used = this.#files.takeUsed()
     if (used.length > 0) this.#fetch.used(used)
@@ -232,13 +237,17 @@ class Server {
       verifyAlways,
       passthrough,
       logFile,
-      logLevel,
+      directory,
+      metrics,
     } = this.#options
     return {
       id: this.#id,
+      directory,
+      metrics,
       fd: this.#fd,
       table: this.#table.memory,
       counters: this.#counters.memory,
+      trace: this.#trace.memory,
       archiveName,
       indexPath,
       digest,
@@ -250,7 +259,7 @@ class Server {
       verifyAlways,
       passthrough,
       logFile,
-      logLevel,
+      logLevel: this.#log.memory,
     }
   }
 }

@@ -18,6 +18,7 @@ import {
 import { type Answers, DEFERRED } from './answers.ts'
 import type { Counters } from './counters.ts'
 import type { OpenFiles } from './open-files.ts'
+import type { Trace } from './trace.ts'
 
 /** No reply is due. */
 const SILENT = -0x30000
@@ -27,6 +28,7 @@ export interface DispatcherParts {
   readonly counters: Counters
   readonly wish: InitWish
   readonly log: Log
+  readonly trace?: Trace | undefined
   /** Set where files are opened by the kernel (`--passthrough`); without it OPEN ends with ENOSYS. */
   readonly openFiles: OpenFiles | undefined
   readonly onInit: (agreed: InitAgreement) => void
@@ -46,10 +48,24 @@ export class Dispatcher {
    * `answers.reply`, 0 where none is due, and -1 where the fetch thread will write it. Never throws.
    */
   respond(length: number): number {
-    const { answers, log } = this.#parts
-    const { u32, bytes } = answers.frame
+    const { answers, trace } = this.#parts
     // The kernel sends no such thing, and there is nobody to reply to.
     if (length < IN_HEADER.size) return 0
+    if (trace === undefined || !trace.on) return this.#respond(length)
+    const { bytes } = answers.frame
+    trace.request(bytes.subarray(0, length))
+    const started = performance.now()
+    const replyBytes = this.#respond(length)
+    if (replyBytes > 0) {
+      const errno = -(answers.reply.u32[OUT_HEADER.error / 4] ?? 0) | 0
+      trace.replyTo(bytes, errno, replyBytes - OUT_HEADER.size, (performance.now() - started) * 1000)
+    }
+    return replyBytes
+  }
+
+  #respond(length: number): number {
+    const { answers, log } = this.#parts
+    const { u32, bytes } = answers.frame
     let result: number
     try {
       result = this.#answer(u32[IN_HEADER.opcode / 4] ?? 0, length)

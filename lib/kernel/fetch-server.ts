@@ -5,6 +5,8 @@ import type { Fetcher } from '../vfs/index.ts'
 import { OPCODE, OUT_HEADER } from '../wire/index.ts'
 import type { Counters } from './counters.ts'
 import type { FetchMessage, WholeMessage } from './fetch-messages.ts'
+import type { Trace } from './trace.ts'
+import { type Wait, WaitLog } from './wait-log.ts'
 
 type ReadMessage = Extract<FetchMessage, { op: 'read' }>
 
@@ -14,6 +16,7 @@ export interface FetchServerParts {
   readonly fetcher: Fetcher
   readonly counters: Counters
   readonly log: Log
+  readonly trace?: Trace | undefined
 }
 
 /** The fetch thread's end: reads what the session could not answer, and answers the kernel itself. */
@@ -22,6 +25,8 @@ export class FetchServer {
   readonly #waiting = new Map<string, AbortController>()
   /** When each complaint was logged: the kernel asks up to three times for what fails. */
   readonly #logged = new Map<string, number>()
+  /** For who asks why a file is slow. */
+  readonly waits = new WaitLog()
 
   constructor(parts: FetchServerParts) {
     this.#parts = parts
@@ -59,7 +64,7 @@ export class FetchServer {
 
   async #read(message: ReadMessage): Promise<void> {
     const { fetcher, counters } = this.#parts
-    const started = performance.now()
+    const wait = this.waits.begin(message.row, message.offset, message.bytes)
     const key = `${message.hi}.${message.lo}`
     const stop = new AbortController()
     this.#waiting.set(key, stop)
@@ -68,17 +73,18 @@ export class FetchServer {
       const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0)
       counters.add('fetchedBytesRead', bytes)
       counters.add('readsFetched', 1)
-      this.#reply(message, 0, pieces, bytes)
+      this.#reply(message, 0, pieces, bytes, wait)
     } catch (error) {
-      this.#reply(message, this.#errnoOf(error, stop.signal.aborted), [], 0)
+      this.#reply(message, this.#errnoOf(error, stop.signal.aborted, message.row), [], 0, wait)
     } finally {
       this.#waiting.delete(key)
-      counters.observe(OPCODE.read, (performance.now() - started) * 1000, true)
+      counters.observe(OPCODE.read, this.waits.end(wait) * 1000, true)
     }
   }
 
-  #errnoOf(error: unknown, interrupted: boolean): number {
+  #errnoOf(error: unknown, interrupted: boolean, row: number): number {
     if (interrupted) return ERRNO.EINTR
+    this.waits.failed(row, error instanceof FlistError ? error.code : 'FLIST_SYSTEM', describeError(error))
     this.#parts.counters.add('errors', 1)
     this.#complain(error)
     return error instanceof FlistError ? error.errno : ERRNO.EIO
@@ -103,7 +109,12 @@ export class FetchServer {
     }
   }
 
-  #reply(message: ReadMessage, errno: number, pieces: Buffer[], bytes: number): void {
+  #reply(message: ReadMessage, errno: number, pieces: Buffer[], bytes: number, wait: Wait): void {
+    const { trace } = this.#parts
+    if (trace !== undefined && trace.on) {
+      const us = (performance.now() - wait.started) * 1000
+      trace.reply(OPCODE.read, message.lo, message.hi, errno, bytes, us)
+    }
     const header = Buffer.allocUnsafe(OUT_HEADER.size)
     header.writeUInt32LE(OUT_HEADER.size + bytes, OUT_HEADER.len)
     header.writeInt32LE(-errno, OUT_HEADER.error)

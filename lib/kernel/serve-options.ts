@@ -28,6 +28,10 @@ export interface ServeOptions {
   readonly allowOther: boolean
   readonly logFile: string | undefined
   readonly logLevel: LogLevel
+  /** Each request and reply goes to this file, until it is switched off. */
+  readonly traceFile?: string | undefined
+  /** Where Prometheus may ask: `unix:/path` or `host:port`. */
+  readonly metrics?: string | undefined
   /** Writable by copy-on-write; changes go to `upper`, or are thrown away at the end. */
   readonly rw: { readonly upper: string | undefined } | undefined
   readonly foreground: boolean

@@ -29,6 +29,14 @@ export interface SourceStats {
   latencyMsSum: number
 }
 
+/** What a source that may have a block does at this moment. */
+export interface SourceState extends SourceStats {
+  /** Milliseconds that it is still asked last, because it failed. */
+  readonly coolMs: number
+  /** Why it failed last, and when (ISO 8601). */
+  readonly lastError: { readonly at: string; readonly code: string; readonly message: string } | undefined
+}
+
 export interface RoutedOptions {
   readonly pool: DecodePool
   /** Close the pool with the reader. */
@@ -53,6 +61,7 @@ interface Member {
   readonly gate: Gate
   readonly stats: SourceStats
   coolUntil: number
+  lastError: SourceState['lastError']
 }
 
 /**
@@ -105,6 +114,16 @@ export class RoutedReader implements BlockReader {
   /** Counters of each source, since the start. */
   stats(): SourceStats[] {
     return this.#members.map(({ stats }) => ({ ...stats }))
+  }
+
+  /** The sources that may have a block whose id begins with this byte, in the order they would be asked now. */
+  statesFor(first: number): SourceState[] {
+    const now = Date.now()
+    return this.#candidates(first).map(({ stats, coolUntil, lastError }) => ({
+      ...stats,
+      coolMs: Math.max(0, coolUntil - now),
+      lastError,
+    }))
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -166,6 +185,7 @@ export class RoutedReader implements BlockReader {
       if (error.code === 'FLIST_BLOCK_CORRUPT') member.stats.failures += 1
       member.coolUntil = Date.now() + this.#coolDownMs
       refusals.push({ name, error })
+      member.lastError = { at: new Date().toISOString(), code: error.code, message: error.message }
       this.#log?.warn('a store failed', {
         store: name,
         block: ref.id.toString('hex'),
@@ -189,6 +209,7 @@ function openMember(origin: BlockSource, inFlightMax: number, retries: RetryOpti
     gate: new Gate(inFlightMax, name),
     stats,
     coolUntil: 0,
+    lastError: undefined,
   }
 }
 

@@ -1,7 +1,7 @@
 import { FlistError, LIMITS, type Log, describeError, displayBytes } from '../base/index.ts'
 import type { FlistIndex } from '../flist/index.ts'
 import { isFloatRounding } from '../flist/index.ts'
-import type { BlockCache, BlockRef, CachedBlock, CachedReader, Place } from '../store/index.ts'
+import type { BlockCache, BlockRef, BlockState, CachedBlock, CachedReader, Place } from '../store/index.ts'
 import type { BlockTable } from './block-table.ts'
 import { readFully } from './cached-reads.ts'
 import { FileOrder, plainBytes } from './file-order.ts'
@@ -217,6 +217,13 @@ export class Fetcher {
       const isFile = ((index.mode[row] ?? 0) & S_IFMT) === S_IFREG && index.leader[row] === row
       if (isFile && (index.size[row] ?? 0) >= LIMITS.ownSegmentBytesMin) yield row
     }
+  }
+
+  /** Where the nth block of a file stands, and its id. Asks nobody. */
+  blockState(row: number, nth: number): { readonly id: Buffer; readonly state: BlockState } {
+    const { index, table, reader } = this.#parts
+    const ref = this.#ref(row, nth, false)
+    return { id: ref.id, state: table.has((index.first[row] ?? 0) + nth) ? 'cached' : reader.stateOf(ref) }
   }
 
   /** The session thread read these segments: they are not the least recently used. */

@@ -39,4 +39,4 @@ export {
 export type { AttrSource, Words } from './put.ts'
 export { agree, readInit, writeInit } from './init.ts'
 export type { InitAgreement, InitOffer, InitWish } from './init.ts'
-export { describeRequest } from './print.ts'
+export { describeReply, describeRequest } from './print.ts'

@@ -12,7 +12,7 @@ export interface CachedReaderOptions {
   /** Milliseconds a block's failure is answered without asking again; `LIMITS.failureMemoryMs`. */
   readonly failureMemoryMs: number
   readonly log: Log
-  /** Milliseconds since 1970, for the memory of failures. */
+  /** Milliseconds that only go forward, for the memory of failures. */
   readonly now?: () => number
 }
 
@@ -35,6 +35,9 @@ export interface CacheCounters {
   waitedForOther: number
   failures: number
 }
+
+/** `fetching`: in flight; `failed`: asked for a moment ago, in vain. */
+export type BlockState = 'cached' | 'fetching' | 'failed' | 'absent'
 
 interface Waiter extends Leaver {
   readonly resolve: (block: CachedBlock) => void
@@ -79,7 +82,7 @@ export class CachedReader implements BlockReader {
     this.#reader = reader
     this.#failureMemoryMs = options.failureMemoryMs
     this.#log = options.log
-    this.#now = options.now ?? Date.now
+    this.#now = options.now ?? (() => performance.now())
   }
 
   /**
@@ -95,7 +98,7 @@ export class CachedReader implements BlockReader {
         ? Promise.resolve({ location, bytes: undefined })
         : Promise.reject(wrongLength(ref, location))
     }
-    const name = `${ref.plainBytes} ${ref.id.toString('latin1')}${ref.key.toString('latin1')}`
+    const name = nameOf(ref)
     let flight = this.#flights.get(name)
     if (flight !== undefined) this.counters.joined += 1
     else {
@@ -105,6 +108,14 @@ export class CachedReader implements BlockReader {
       flight = this.#begin(ref, place, name)
     }
     return this.#join(flight, signal)
+  }
+
+  /** Where a block stands, asking nobody. */
+  stateOf(ref: BlockRef): BlockState {
+    if (this.#cache.find(ref.key) !== undefined) return 'cached'
+    const name = nameOf(ref)
+    if (this.#flights.has(name)) return 'fetching'
+    return (this.#failures.get(name)?.until ?? 0) > this.#now() ? 'failed' : 'absent'
   }
 
   /** The block's bytes, for readers that are no mount. Throws as `get` does. */
@@ -237,6 +248,10 @@ export class CachedReader implements BlockReader {
   #isCurrent(flight: Flight): boolean {
     return this.#flights.get(flight.name) === flight
   }
+}
+
+function nameOf(ref: BlockRef): string {
+  return `${ref.plainBytes} ${ref.id.toString('latin1')}${ref.key.toString('latin1')}`
 }
 
 function interrupted(ref: BlockRef): FlistError {

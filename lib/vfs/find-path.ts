@@ -1,0 +1,69 @@
+import { displayBytes, FlistError } from '../base/index.ts'
+import type { FlistIndex } from '../flist/index.ts'
+import { S_IFDIR, S_IFLNK, S_IFMT } from './tree.ts'
+
+/** As many as the kernel follows. */
+const LINKS_MAX = 40
+const SLASH = 0x2f
+
+export interface FoundPath {
+  /** The row the path ends at; a link at the end is followed. */
+  readonly row: number
+  /** Its path in the archive, without links. */
+  readonly path: Buffer
+}
+
+/**
+ * The row that a path names, as a process would find it whose root is the archive's: links that begin with a slash start
+ * there, and `..` ends there. Throws FLIST_USAGE where there is no such path.
+ */
+export function findPath(index: FlistIndex, path: Buffer): FoundPath {
+  let row = 0
+  let links = 0
+  const left = split(path).toReversed()
+  for (let name = left.pop(); name !== undefined; name = left.pop()) {
+    if (typeOf(index, row) !== S_IFDIR) throw absent(path)
+    if (name.equals(DOTS)) {
+      row = index.parent[row] ?? 0
+      continue
+    }
+    const found = index.find(row, name, 0, name.length)
+    if (found < 0) throw absent(path)
+    if (typeOf(index, found) !== S_IFLNK) {
+      row = found
+      continue
+    }
+    links += 1
+    if (links > LINKS_MAX) throw new FlistError('FLIST_USAGE', `Cannot find "${displayBytes(path)}": too many links`)
+    const at = index.first[found] ?? 0
+    const target = index.names.subarray(at, at + (index.count[found] ?? 0))
+    if (target[0] === SLASH) row = 0
+    left.push(...split(target).toReversed())
+  }
+  const leader = index.leader[row] ?? row
+  return { row: leader, path: Buffer.from(index.pathOf(row)) }
+}
+
+const DOTS = Buffer.from('..')
+
+/** Names between slashes; `.` and nothing name no step. */
+function split(path: Buffer): Buffer[] {
+  const names: Buffer[] = []
+  for (let from = 0; from <= path.length;) {
+    const slash = path.indexOf(SLASH, from)
+    const to = slash < 0 ? path.length : slash
+    if (to > from && !(to === from + 1 && path[from] === 0x2e)) names.push(path.subarray(from, to))
+    from = to + 1
+  }
+  return names
+}
+
+function typeOf(index: FlistIndex, row: number): number {
+  return (index.mode[row] ?? 0) & S_IFMT
+}
+
+function absent(path: Buffer): FlistError {
+  return new FlistError('FLIST_USAGE', `Cannot find "${displayBytes(path)}" in the archive`, {
+    hint: 'Name a file below the folder of a mount; in a writable mount it may be one of its changes',
+  })
+}
