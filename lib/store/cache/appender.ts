@@ -1,5 +1,5 @@
 import { LIMITS, systemCode } from '../../base/index.ts'
-import type { Ledger } from './ledger.ts'
+import type { Ledger, OwnSegment } from './ledger.ts'
 import { alignUp } from './layout.ts'
 import type { Location, Place } from './layout.ts'
 import type { SegmentFiles } from './segment-files.ts'
@@ -14,12 +14,12 @@ export class Appender {
   /** Segments of large files, by `Place.file`. */
   readonly #own = new Map<string, number>()
   #mayAdopt = true
-  readonly #onMissing: (segment: number) => void
+  readonly #onDamaged: (segment: number) => void
 
-  /** `onMissing` is told of a segment that has a row but no file. */
-  constructor(files: SegmentFiles, segmentBytes: number, onMissing: (segment: number) => void) {
+  /** `onDamaged` is told of a segment whose file is not there, or shorter than its rows say. */
+  constructor(files: SegmentFiles, segmentBytes: number, onDamaged: (segment: number) => void) {
     this.#files = files
-    this.#onMissing = onMissing
+    this.#onDamaged = onDamaged
     this.#segmentBytes = segmentBytes
   }
 
@@ -52,23 +52,48 @@ export class Appender {
     const own = ledger.ownSegment(file, fileBytes, now)
     if (own === undefined) return undefined
     if (own.made) this.#files.createSparse(own.id, fileBytes)
-    else if (this.#files.exists(own.id)) this.#files.openSparse(own.id, fileBytes)
-    else {
-      // Its maker may be about to make it; after a while it is not.
-      if (now - own.used > MAKING_S) this.#onMissing(own.id)
-      return undefined
-    }
+    else if (!this.#open(own, fileBytes, now)) return undefined
     this.#own.set(file, own.id)
     return own.id
+  }
+
+  #open(own: OwnSegment, fileBytes: number, now: number): boolean {
+    const bytes = this.#files.bytesOf(own.id)
+    if (bytes === undefined) {
+      // Its maker may be about to make it; after a while it is not.
+      if (Math.abs(now - own.used) > MAKING_S) this.#onDamaged(own.id)
+      return false
+    }
+    // It has its length before its first row. Cut since then, it would be made longer with zeros where rows point.
+    if (bytes < fileBytes && own.bytes > 0) {
+      this.#onDamaged(own.id)
+      return false
+    }
+    this.#files.openSparse(own.id, fileBytes)
+    return true
   }
 
   #next(ledger: Ledger, now: number): void {
     this.seal(ledger)
     this.#current = this.#adopt(ledger)
     if (this.#current !== undefined) return
+    this.#current = { segment: this.#make(ledger, now), end: 0 }
+  }
+
+  #make(ledger: Ledger, now: number): number {
     const segment = ledger.newShared(now)
-    this.#files.create(segment)
-    this.#current = { segment, end: 0 }
+    try {
+      this.#files.create(segment)
+      return segment
+    } catch (error) {
+      ledger.dropSegment(segment)
+      if (systemCode(error) !== 'EEXIST') throw error
+    }
+    // The database is older than the files, after a power cut or from a backup: ids begin again above them.
+    ledger.raiseIds(Math.max(segment, ...this.#files.ids()))
+    const next = ledger.newShared(now)
+    this.#files.create(next)
+    return next
   }
 
   /** Goes on where a process that has ended stopped: a thousand short lives leave few segments. Tried once for each database. */
@@ -76,12 +101,16 @@ export class Appender {
     if (!this.#mayAdopt) return undefined
     this.#mayAdopt = false
     const room = this.#segmentBytes - LIMITS.blockBytesMax
-    const segment = ledger.adopt(room)
-    if (segment === undefined) return undefined
+    const adopted = ledger.adopt(room)
+    if (adopted === undefined) return undefined
+    const { id: segment, bytes } = adopted
     try {
       // What lies behind the last row was written by the dead process and never named: left alone.
-      const end = alignUp(this.#files.size(segment))
-      if (end <= room) return { segment, end }
+      const size = this.#files.size(segment)
+      const end = alignUp(size)
+      // Cut below its last row: what is appended there would be found under the keys of what was cut.
+      if (size < bytes) this.#onDamaged(segment)
+      else if (end <= room) return { segment, end }
     } catch (error) {
       if (systemCode(error) !== 'ENOENT') throw error
     }

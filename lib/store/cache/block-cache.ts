@@ -10,9 +10,10 @@ import type { Ledger } from './ledger.ts'
 import { fits } from './layout.ts'
 import type { Location, Place } from './layout.ts'
 import { matchesKey } from './matches-key.ts'
+import { addPins, demand } from './pins.ts'
 import { RecentKeys } from './recent-keys.ts'
 import { RoomGuard } from './room-guard.ts'
-import { SegmentFiles } from './segment-files.ts'
+import { SegmentFiles, ShortSegmentError } from './segment-files.ts'
 import { removeSegment } from './space-keeper.ts'
 import { WholeFiles } from './whole-files.ts'
 
@@ -71,7 +72,7 @@ export class BlockCache {
     const eighth = Math.floor(options.bytesMax / 8)
     const segmentBytes = Math.min(LIMITS.segmentBytes, Math.max(LIMITS.segmentBytesMin, eighth))
     this.#files = new SegmentFiles(dir)
-    this.#appender = new Appender(this.#files, segmentBytes, (segment) => void this.forgetSegment(segment))
+    this.#appender = new Appender(this.#files, segmentBytes, (segment) => void this.#discard(segment))
     this.#connection = new Connection(dir, options.log, () => this.#reset())
     this.#room = new RoomGuard(
       { dir, bytesMax: options.bytesMax, freeBytesMin: options.freeBytesMin, segmentBytes },
@@ -101,7 +102,7 @@ export class BlockCache {
     const cache = new BlockCache(dir, options)
     try {
       cache.#connection.open()
-      cache.#connection.current?.setMeta('bytes_max', options.bytesMax)
+      cache.#connection.usable()?.setMeta('bytes_max', options.bytesMax)
     } catch (error) {
       cache.#files.close()
       if (error instanceof FlistError) return Promise.reject(error)
@@ -170,7 +171,8 @@ export class BlockCache {
       this.#schedule(this.#batch.rows.size >= BATCH_ROWS_MAX)
       return at
     } catch (error) {
-      this.#connection.failed(error)
+      if (error instanceof ShortSegmentError) void this.#discard(error.segment)
+      else this.#connection.failed(error)
       // A segment's file was removed: the next block goes elsewhere.
       if (systemCode(error) === 'ENOENT') this.#appender.reset()
       return undefined
@@ -205,7 +207,11 @@ export class BlockCache {
   /** A segment's file was not there (ENOENT): its rows are removed. Does nothing when the file is there after all. */
   async forgetSegment(segment: number): Promise<void> {
     this.#files.forget(segment)
-    if (this.#files.exists(segment)) return
+    if (!this.#files.exists(segment)) await this.#discard(segment)
+  }
+
+  /** Removes a segment that is not what its rows say. */
+  async #discard(segment: number): Promise<void> {
     this.#lose(segment)
     this.#connection.suspectMoved()
     const ledger = this.#connection.usable()
@@ -221,7 +227,7 @@ export class BlockCache {
   touch(segments: Iterable<number>): void {
     const now = this.#seconds()
     for (const segment of segments) {
-      if (now - (this.#touched.get(segment) ?? 0) < TOUCH_S) continue
+      if (Math.abs(now - (this.#touched.get(segment) ?? 0)) < TOUCH_S) continue
       this.#touched.set(segment, now)
       this.#batch.touch(segment, now)
       this.#schedule(false)
@@ -236,15 +242,11 @@ export class BlockCache {
 
   /** Blocks with these keys (back to back) stay until `unpin(name)`: their segments are not evicted. */
   pin(name: string, keys: Buffer, keyBytes: 16 | 32): void {
-    const ledger = this.#demand()
-    const step = 4096 * keyBytes
-    ledger.transaction(() => {
-      for (let at = 0; at < keys.length; at += step) ledger.addPins(name, keys.subarray(at, at + step), keyBytes)
-    })
+    addPins(demand(this.#connection, this.dir), name, keys, keyBytes)
   }
 
   unpin(name: string): void {
-    this.#demand().removePins(name)
+    demand(this.#connection, this.dir).removePins(name)
   }
 
   /** Commits what waits, now. */
@@ -381,14 +383,6 @@ export class BlockCache {
     if (this.#closed) return
     if (soon) this.#immediate ??= setImmediate(() => this.#commit(this.#batch.rows.size >= BATCH_ROWS_MAX))
     else this.#timer ??= setTimeout(() => this.flush(), LIMITS.cacheBatchMs)
-  }
-
-  #demand(): Ledger {
-    const ledger = this.#connection.usable()
-    if (ledger !== undefined) return ledger
-    throw new FlistError('FLIST_CACHE_UNUSABLE', `Cannot write the cache "${this.dir}"`, {
-      hint: 'Make room on its disk and see that the folder can be written, or name another with --cache-dir',
-    })
   }
 
   #seconds(): number {

@@ -1,5 +1,5 @@
 import { LIMITS } from '../../base/index.ts'
-import type { Ledger } from './ledger.ts'
+import type { ClaimRow, Ledger } from './ledger.ts'
 import type { Location } from './layout.ts'
 
 /** `won`: the asker fetches, then puts and releases. Else the block is at `at`: somebody else has fetched it. */
@@ -11,6 +11,8 @@ export interface ClaimRequest {
   won: boolean
   /** Another owner was waited for. */
   waited: boolean
+  /** The claim that was seen last, and since when, by the clock that is never set. */
+  seen: { owner: number; until: number; since: number } | undefined
 }
 
 export interface ClaimDeskPort {
@@ -41,7 +43,7 @@ export class ClaimDesk {
 
   /** `answer` is called once, later, unless the request is cancelled before. */
   request(key: Buffer, answer: ClaimAnswer): ClaimRequest {
-    const request = { key, answer, won: false, waited: false }
+    const request: ClaimRequest = { key, answer, won: false, waited: false, seen: undefined }
     this.#queued.add(request)
     this.#port.schedule()
     return request
@@ -123,7 +125,7 @@ export class ClaimDesk {
       }
       const dead = gone.get(claim.owner) ?? ledger.writerGone(claim.owner)
       gone.set(claim.owner, dead)
-      if (!dead && claim.until > Date.now()) return false
+      if (!dead && claim.until > Date.now() && !hasOutlived(request, claim)) return false
       if (!ledger.takeOver(request.key, claim, Date.now() + LIMITS.claimMs)) return false
     } catch (error) {
       this.#port.failed(error)
@@ -137,4 +139,15 @@ export class ClaimDesk {
     request.answer(won, at)
     return true
   }
+}
+
+/** The wall clock may have been set back since the claim was written: nobody waits longer than a claim holds. */
+function hasOutlived(request: ClaimRequest, claim: ClaimRow): boolean {
+  const now = performance.now()
+  const { seen } = request
+  if (seen === undefined || seen.owner !== claim.owner || seen.until !== claim.until) {
+    request.seen = { owner: claim.owner, until: claim.until, since: now }
+    return false
+  }
+  return now - seen.since > LIMITS.claimMs
 }

@@ -17,6 +17,9 @@ export class Connection {
   /** Called when the database is another one: nothing known of segments holds. */
   readonly #onReset: () => void
   #ledger: Ledger | undefined
+  /** While nothing can be written, and the database could be opened for reading. */
+  #reading: Ledger | undefined
+  #staleCheckAt = 0
   #retryAt = 0
   #retryMs = RETRY_MS_MIN
   #movedCheckAt = 0
@@ -40,13 +43,18 @@ export class Connection {
 
   /** For reading: the database if it is open, whether or not it can be written. */
   get current(): Ledger | undefined {
-    return this.#ledger
+    if (this.#ledger !== undefined) return this.#ledger
+    if (this.#reading !== undefined && clock() > this.#staleCheckAt) {
+      this.#staleCheckAt = clock() + MOVED_CHECK_MS
+      if (this.#reading.isStale()) this.#read()
+    }
+    return this.#reading
   }
 
   /** For writing: undefined while the database is closed or a failed write is not long enough ago. */
   usable(): Ledger | undefined {
     if (this.#closed) return undefined
-    const now = Date.now()
+    const now = clock()
     if (now < this.#retryAt) return undefined
     if (this.#ledger !== undefined && now > this.#movedCheckAt) this.#checkMoved(now)
     if (this.#ledger === undefined) this.#reopen()
@@ -67,6 +75,7 @@ export class Connection {
     const broken = faultOf(error) === 'broken' && this.#ledger !== undefined
     if (!broken) {
       this.#movedCheckAt = 0
+      if (this.#ledger === undefined) this.#closeReading()
       // A file that is gone is no reason to wait: whoever asked puts the next block elsewhere.
       if (systemCode(error) !== 'ENOENT') this.#backOff(error)
       return
@@ -83,6 +92,7 @@ export class Connection {
 
   close(): void {
     this.#closed = true
+    this.#closeReading()
     this.#ledger?.close()
     this.#ledger = undefined
   }
@@ -96,7 +106,25 @@ export class Connection {
       setAside(this.#dir, 0n)
       this.#ledger = new Ledger(this.#dir, this.#me)
     }
-    this.#movedCheckAt = Date.now() + MOVED_CHECK_MS
+    this.#movedCheckAt = clock() + MOVED_CHECK_MS
+    this.#closeReading()
+  }
+
+  #closeReading(): void {
+    this.#reading?.close()
+    this.#reading = undefined
+  }
+
+  /** What a disk that cannot be written holds is read all the same: a cache may come filled, with an image. */
+  #read(): void {
+    this.#closeReading()
+    if (this.#closed) return
+    try {
+      this.#reading = Ledger.forReading(this.#dir, this.#me)
+      this.#staleCheckAt = clock() + MOVED_CHECK_MS
+    } catch (error) {
+      this.#log.debug('cache cannot be read', { cache: this.#dir, reason: describeError(error) })
+    }
   }
 
   #reopen(): void {
@@ -127,7 +155,13 @@ export class Connection {
         reason: describeError(error),
       })
     }
-    this.#retryAt = Date.now() + this.#retryMs
+    this.#retryAt = clock() + this.#retryMs
     this.#retryMs = Math.min(2 * this.#retryMs, RETRY_MS_MAX)
+    if (this.#ledger === undefined && this.#reading === undefined) this.#read()
   }
+}
+
+/** Milliseconds that only go forward: a clock set back must not end all writing. */
+function clock(): number {
+  return performance.now()
 }

@@ -74,15 +74,16 @@ export class ForeignDatabaseError extends Error {
   readonly errcode = SQLITE.notADatabase
 }
 
-function newerLayout(cacheDir: string, version: number): FlistError {
+/** What is said of a cache that a later flistfs has changed. */
+export function newerLayout(cacheDir: string, version: number): FlistError {
   return new FlistError(
     'FLIST_CACHE_UNUSABLE',
     `Cannot use the cache "${cacheDir}": its layout is ${version}, this flistfs knows ${CACHE_LAYOUT.version}`,
-    { hint: 'Use the newer flistfs, or name another folder with --cache-dir' },
+    { hint: 'Use the newer flistfs, or name another folder with --cache' },
   )
 }
 
-function pragma(db: DatabaseSync, name: string): number {
+export function pragma(db: DatabaseSync, name: string): number {
   const value = db.prepare(`PRAGMA ${name}`).get()?.[name]
   return typeof value === 'number' ? value : 0
 }
@@ -141,7 +142,7 @@ function makeFolder(cacheDir: string): void {
       'FLIST_CACHE_UNUSABLE',
       `Cannot use the cache "${cacheDir}": others may write its folder "${CACHE_LAYOUT.folder}"`,
       {
-        hint: 'Name a folder of your own with --cache-dir, or take group and world write permission from it',
+        hint: 'Name a folder of your own with --cache, or take group and world write permission from it',
       },
     )
   }
@@ -181,7 +182,8 @@ function lockRepair(lock: string): boolean {
     } catch (error) {
       if (systemCode(error) !== 'EEXIST') throw error
       const made = statSync(lock, { throwIfNoEntry: false })
-      if (made !== undefined && Date.now() - made.mtimeMs < REPAIR_MS) return false
+      // A clock that was set back must not make the lock hold for years.
+      if (made !== undefined && Math.abs(Date.now() - made.mtimeMs) < REPAIR_MS) return false
       rmSync(lock, { force: true })
     }
   }

@@ -1,6 +1,8 @@
 import type { DatabaseSync, SQLInputValue, StatementSync } from 'node:sqlite'
 import { databaseInode, faultOf, noteSegment, openDatabase } from './database.ts'
 import type { Location } from './layout.ts'
+import { isStale, openForReading } from './reading.ts'
+import type { ReadableDatabase } from './reading.ts'
 import { SQL } from './schema.ts'
 import { isGone } from './writer-identity.ts'
 import type { Identity } from './writer-identity.ts'
@@ -26,6 +28,8 @@ export interface SegmentRow {
 export interface OwnSegment {
   readonly id: number
   readonly whole: boolean
+  /** Sum of the blocks that have a row there. */
+  readonly bytes: number
   /** Unix seconds. */
   readonly used: number
 }
@@ -43,16 +47,30 @@ export class Ledger {
   /** This opening's number: owner of claims and writer of segments. */
   readonly process: number
   readonly inode: bigint
+  readonly isReadOnly: boolean
   readonly #db: DatabaseSync
   readonly #do: Statements
   readonly #me: Identity
 
-  constructor(cacheDir: string, me: Identity) {
+  /** `databaseStamp` where it was opened for reading without locks. */
+  readonly #stamp: string
+  readonly #dir: string
+
+  /** `readable`: only for reading; then no row counts as fresh, and nothing may be written. */
+  constructor(cacheDir: string, me: Identity, readable?: ReadableDatabase) {
     this.#me = me
-    this.#db = openDatabase(cacheDir)
+    this.#dir = cacheDir
+    this.#stamp = readable?.stamp ?? ''
+    this.isReadOnly = readable !== undefined
+    this.#db = readable?.db ?? openDatabase(cacheDir)
     try {
       this.inode = databaseInode(cacheDir)
       this.#do = prepareAll(this.#db)
+      if (readable !== undefined) {
+        this.boot = -1
+        this.process = 0
+        return
+      }
       this.#db.prepare('INSERT OR IGNORE INTO boot (boot_id) VALUES (?)').run(me.bootId)
       this.boot = Number(this.#db.prepare('SELECT n FROM boot WHERE boot_id = ?').get(me.bootId)?.['n'])
       this.process = this.#register()
@@ -60,6 +78,17 @@ export class Ledger {
       this.#db.close()
       throw error
     }
+  }
+
+  /** For reading only; undefined where there is no database that may be read. */
+  static forReading(cacheDir: string, me: Identity): Ledger | undefined {
+    const readable = openForReading(cacheDir)
+    return readable === undefined ? undefined : new Ledger(cacheDir, me, readable)
+  }
+
+  /** True when this was opened for reading without locks, and somebody has written since. */
+  isStale(): boolean {
+    return isStale(this.#dir, this.#stamp)
   }
 
   #register(): number {
@@ -166,11 +195,11 @@ export class Ledger {
   }
 
   /** A shared segment that its writer has left, with fewer than `bytesMax` bytes: ours from now on. */
-  adopt(bytesMax: number): number | undefined {
+  adopt(bytesMax: number): { id: number; bytes: number } | undefined {
     for (const row of rows(this.#do.adoptable.all(bytesMax))) {
       const [segment, writer] = [Number(row[0]), Number(row[1])]
       if (!this.writerGone(writer)) continue
-      if (this.#do.adopt.run(segment, this.process, writer).changes === 1) return segment
+      if (this.#do.adopt.run(segment, this.process, writer).changes === 1) return { id: segment, bytes: Number(row[2]) }
     }
     return undefined
   }
@@ -191,7 +220,7 @@ export class Ledger {
   findOwn(owner: string): OwnSegment | undefined {
     const row = cells(this.#do.segmentOfOwner.get(owner))
     if (row === undefined || row[2] !== 0) return undefined
-    return { id: Number(row[0]), whole: row[1] === this.boot, used: Number(row[3]) }
+    return { id: Number(row[0]), whole: row[1] === this.boot, used: Number(row[3]), bytes: Number(row[4]) }
   }
 
   markWhole(segment: number): boolean {
@@ -206,6 +235,16 @@ export class Ledger {
 
   touch(segment: number, now: number): void {
     this.#do.touch.run(segment, now)
+  }
+
+  /** Uses that lie in the future were written before a clock was set back. */
+  clampUses(now: number): void {
+    this.#do.clampUses.run(now)
+  }
+
+  /** New segments get ids above this one. */
+  raiseIds(above: number): void {
+    this.#do.raise.run(above)
   }
 
   totalBytes(): number {
@@ -268,6 +307,10 @@ export class Ledger {
   /** Gives up every claim and this opening's number. Never throws; may be called again. */
   close(): void {
     if (!this.#db.isOpen) return
+    if (this.isReadOnly) {
+      this.#db.close()
+      return
+    }
     try {
       this.#do.releaseAll.run(this.process)
       this.#do.forgetProcess.run(this.process)

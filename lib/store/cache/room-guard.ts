@@ -18,6 +18,7 @@ export class RoomGuard {
   readonly #hooks: EvictionHooks
   /** Bytes that may be written before the next look. */
   #budget = 0
+  /** By the clock that is never set: milliseconds since the process began. */
   #checkAt = 0
   #sweepAt = 0
   #evicting: Promise<number[]> | undefined
@@ -32,7 +33,7 @@ export class RoomGuard {
 
   /** False: keep these bytes in memory only. Throws what SQLite or statfs throws. */
   admits(ledger: Ledger, bytes: number): boolean {
-    const now = Date.now()
+    const now = performance.now()
     if (this.#budget < bytes || now > this.#checkAt) this.#look(ledger, now)
     if (this.#budget < bytes) return false
     this.#budget -= bytes

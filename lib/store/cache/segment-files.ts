@@ -12,10 +12,22 @@ import {
 } from 'node:fs'
 import { dirname } from 'node:path'
 import { systemCode } from '../../base/index.ts'
+import { segmentFiles } from './database.ts'
 import { segmentPath } from './layout.ts'
 import type { Location } from './layout.ts'
 
 const DESCRIPTORS_MAX = 32
+
+/** The file of a segment is shorter than it was. */
+export class ShortSegmentError extends Error {
+  override readonly name = 'ShortSegmentError'
+  readonly segment: number
+
+  constructor(segment: number) {
+    super(`segment ${segment} was cut`)
+    this.segment = segment
+  }
+}
 
 /** The segment files of one cache folder, as one process reads and writes them. System errors come out as they are. */
 export class SegmentFiles {
@@ -40,6 +52,16 @@ export class SegmentFiles {
 
   exists(segment: number): boolean {
     return statSync(segmentPath(this.#dir, segment), { throwIfNoEntry: false }) !== undefined
+  }
+
+  /** Bytes of the file as it is now; undefined where there is none. */
+  bytesOf(segment: number): number | undefined {
+    return statSync(segmentPath(this.#dir, segment), { throwIfNoEntry: false })?.size
+  }
+
+  /** Every segment's file that is here. */
+  ids(): number[] {
+    return segmentFiles(this.#dir)
   }
 
   /** Makes the file of a new shared segment. */
@@ -69,8 +91,16 @@ export class SegmentFiles {
 
   write(at: Location, bytes: Uint8Array): void {
     const fd = this.#descriptor(at.segment)
+    // Somebody cut the file: what is written now would leave zeros where rows point (fstat: 1 us a block).
+    if (fstatSync(fd).size < (this.#known.get(at.segment) ?? 0)) throw new ShortSegmentError(at.segment)
     let done = 0
-    while (done < bytes.length) done += writeSync(fd, bytes, done, bytes.length - done, at.offset + done)
+    try {
+      while (done < bytes.length) done += writeSync(fd, bytes, done, bytes.length - done, at.offset + done)
+    } catch (error) {
+      // Opened while the disk could only be read: the next write opens it anew.
+      if (systemCode(error) === 'EBADF') this.forget(at.segment)
+      throw error
+    }
     const end = at.offset + at.bytes
     if (end > (this.#known.get(at.segment) ?? 0)) this.#known.set(at.segment, end)
   }
@@ -121,7 +151,7 @@ export class SegmentFiles {
       this.#open.set(segment, known)
       return known
     }
-    return this.#keep(segment, openSync(segmentPath(this.#dir, segment), constants.O_RDWR | constants.O_NOFOLLOW))
+    return this.#keep(segment, openSegment(segmentPath(this.#dir, segment)))
   }
 
   #keep(segment: number, fd: number): number {
@@ -131,5 +161,15 @@ export class SegmentFiles {
     }
     this.#open.set(segment, fd)
     return fd
+  }
+}
+
+/** For reading alone where the disk cannot be written: a write then fails by itself. */
+function openSegment(path: string): number {
+  try {
+    return openSync(path, constants.O_RDWR | constants.O_NOFOLLOW)
+  } catch (error) {
+    if (!['EROFS', 'EACCES', 'EPERM'].includes(systemCode(error))) throw error
+    return openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW)
   }
 }

@@ -73,10 +73,15 @@ export async function evict(
   return gone
 }
 
-function isBusy(ledger: Ledger, victim: SegmentRow, now: number): boolean {
-  if (victim.kind === 'own') return victim.used > now - OWN_BUSY_S
+/** Somebody may write there now. */
+export function isBusy(ledger: Ledger, victim: SegmentRow, now: number): boolean {
+  // Times in the future were written before a clock was set back: they say nothing.
+  if (victim.kind === 'own') return Math.abs(victim.used - now) < OWN_BUSY_S
   if (victim.writer === ledger.process) return true
-  return !ledger.writerGone(victim.writer) && (victim.used > now - UNSEEN_WRITER_S || ledger.writerSeen(victim.writer))
+  return (
+    !ledger.writerGone(victim.writer) &&
+    (Math.abs(victim.used - now) < UNSEEN_WRITER_S || ledger.writerSeen(victim.writer))
+  )
 }
 
 /** Rows first, in steps that leave the thread free for reads; then the file. Whoever has it open still reads it. */
@@ -103,7 +108,8 @@ export async function removeSegment(
   files.remove(segment)
 }
 
-async function pinnedSegments(ledger: Ledger): Promise<Set<number>> {
+/** Segments that hold a pinned block. */
+export async function pinnedSegments(ledger: Ledger): Promise<Set<number>> {
   const pinned = new Set<number>()
   for (let group = ledger.pinsAfter(0); group !== undefined; group = ledger.pinsAfter(group.n)) {
     for (const key of group.keys) {
@@ -123,11 +129,12 @@ export function sweep(ledger: Ledger, dir: string): number[] {
     if (known.has(segment)) continue
     const path = segmentPath(dir, segment)
     const stat = statSync(path, { throwIfNoEntry: false })
-    if (stat === undefined || Date.now() - stat.mtimeMs < LIMITS.orphanAgeMs) continue
+    if (stat === undefined || Math.abs(Date.now() - stat.mtimeMs) < LIMITS.orphanAgeMs) continue
     rmSync(path, { force: true })
     removed.push(segment)
   }
   ledger.forgetDead()
+  ledger.clampUses(Math.floor(Date.now() / 1000))
   sweepDamaged(`${dir}/${CACHE_LAYOUT.folder}`)
   return removed
 }
@@ -135,6 +142,7 @@ export function sweep(ledger: Ledger, dir: string): number[] {
 function sweepDamaged(folder: string): void {
   for (const name of namesIn(folder)) {
     const time = /^cache\.db\.damaged-(\d{1,16})(?:-wal|-shm)?$/.exec(name)?.[1]
-    if (time !== undefined && Date.now() - Number(time) > DAMAGED_KEPT_MS) rmSync(`${folder}/${name}`, { force: true })
+    if (time !== undefined && Math.abs(Date.now() - Number(time)) > DAMAGED_KEPT_MS)
+      rmSync(`${folder}/${name}`, { force: true })
   }
 }

@@ -37,7 +37,9 @@ export class WholeFiles {
   find(file: string): string | undefined {
     return this.#try((ledger) => {
       const own = ledger.findOwn(file)
-      return own?.whole === true && this.#files.exists(own.id) ? segmentPath(this.#cache.dir, own.id) : undefined
+      return own?.whole === true && this.#files.bytesOf(own.id) === own.bytes
+        ? segmentPath(this.#cache.dir, own.id)
+        : undefined
     })
   }
 

@@ -1,0 +1,73 @@
+import { statSync } from 'node:fs'
+import { geteuid } from 'node:process'
+import { DatabaseSync } from 'node:sqlite'
+import { pathToFileURL } from 'node:url'
+import { FlistError, LIMITS } from '../../base/index.ts'
+import { newerLayout, pragma } from './database.ts'
+import { CACHE_LAYOUT, databasePath } from './layout.ts'
+
+export interface ReadableDatabase {
+  readonly db: DatabaseSync
+  /** `databaseStamp` of a database that is read without locks, or '' where SQLite's own locks hold. */
+  readonly stamp: string
+}
+
+/**
+ * Opens `cache.db` for reading only, also on a disk that cannot be written: by its locks where a log and its index are there,
+ * else as it lies (then only while nobody writes it: see `isStale`). Undefined where there is none that may be read. Throws
+ * FLIST_CACHE_UNUSABLE for a newer layout, SQLite's errors as they are.
+ */
+export function openForReading(cacheDir: string): ReadableDatabase | undefined {
+  if (!mayBelieve(cacheDir)) return undefined
+  const path = databasePath(cacheDir)
+  const stamp = databaseStamp(cacheDir)
+  const unlocked = sizeOf(`${path}-wal`) === 0 && sizeOf(`${path}-shm`) < 0
+  let db: DatabaseSync
+  try {
+    db = new DatabaseSync(path, { readOnly: true, timeout: LIMITS.cacheBusyTimeoutMs })
+    checkReadable(db, cacheDir)
+    return { db, stamp: '' }
+  } catch (error) {
+    // A log without its index holds rows that nobody can reach here; what is in the file without it may be torn.
+    if (error instanceof FlistError || !(unlocked || sizeOf(`${path}-wal`) < 0)) throw error
+  }
+  const url = pathToFileURL(path)
+  url.searchParams.set('immutable', '1')
+  db = new DatabaseSync(url, { readOnly: true })
+  checkReadable(db, cacheDir)
+  return { db, stamp }
+}
+
+/** Closes what it refuses. */
+function checkReadable(db: DatabaseSync, cacheDir: string): void {
+  try {
+    const version = pragma(db, 'user_version')
+    if (pragma(db, 'application_id') !== CACHE_LAYOUT.applicationId) throw new Error('not a database of this cache')
+    if (version > CACHE_LAYOUT.version) throw newerLayout(cacheDir, version)
+  } catch (error) {
+    db.close()
+    throw error
+  }
+}
+
+/** Whose folder it is decides what we read: ours or root's, and nobody else may write there. */
+function mayBelieve(cacheDir: string): boolean {
+  const stat = statSync(`${cacheDir}/${CACHE_LAYOUT.folder}`, { throwIfNoEntry: false })
+  if (stat?.isDirectory() !== true) return false
+  return (stat.uid === geteuid?.() || stat.uid === 0) && (stat.mode & 0o022) === 0
+}
+
+/** True when somebody has written since a database was opened without locks. */
+export function isStale(cacheDir: string, stamp: string): boolean {
+  return stamp !== '' && databaseStamp(cacheDir) !== stamp
+}
+
+function databaseStamp(cacheDir: string): string {
+  const path = databasePath(cacheDir)
+  const stat = statSync(path, { bigint: true, throwIfNoEntry: false })
+  return stat === undefined ? 'none' : `${stat.ino} ${stat.size} ${stat.mtimeNs} ${sizeOf(`${path}-wal`)}`
+}
+
+function sizeOf(path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? -1
+}
