@@ -24,3 +24,4 @@ export {
 } from './libc.ts'
 export type { Mapping } from './libc.ts'
 export { giveBackMemory } from './memory.ts'
+export { isNotified, notifyManager, watchdogEveryMs } from './notify.ts'

@@ -215,3 +215,63 @@ export function exitNow(code: number): never {
   cExit(code)
   throw new Error('_exit returned')
 }
+
+const cSocket = libc.func('int socket(int domain, int type, int protocol)')
+const msghdr = koffi.struct('msghdr', {
+  name: 'void *',
+  namelen: 'uint32_t',
+  iov: 'iovec *',
+  iovlen: 'size_t',
+  control: 'void *',
+  controllen: 'size_t',
+  flags: 'int',
+})
+const cSendmsg = libc.func('long sendmsg(int fd, const msghdr *message, int flags)')
+invariant(koffi.sizeof(msghdr) === 56, 'struct msghdr is 56 bytes')
+
+const AF_UNIX = 1
+const SOCK_DGRAM_CLOEXEC = 2 | 0x8_0000
+const MSG_NOSIGNAL = 0x4000
+const SOL_SOCKET = 1
+const SCM_RIGHTS = 1
+/** `struct cmsghdr`: u64 length, i32 level, i32 type; then the descriptors, padded to 8 bytes. */
+const CMSG_HEADER_BYTES = 16
+
+/**
+ * Sends one datagram to a unix socket, with descriptors. `address` is the path, or a name that starts with a zero byte
+ * (an abstract socket). Returns 0 or the errno. Node has no datagram sockets of this family.
+ */
+export function sendDatagram(address: Buffer, payload: Buffer, fds: readonly number[]): number {
+  const socket: number = cSocket(AF_UNIX, SOCK_DGRAM_CLOEXEC, 0)
+  if (socket < 0) return errno()
+  try {
+    const name = Buffer.alloc(2 + address.length)
+    name.writeUInt16LE(AF_UNIX, 0)
+    address.copy(name, 2)
+    const message = {
+      name,
+      namelen: name.length,
+      iov: [{ base: payload, len: payload.length }],
+      iovlen: 1,
+      control: fds.length === 0 ? null : rights(fds),
+      controllen: fds.length === 0 ? 0 : CMSG_HEADER_BYTES + padded(4 * fds.length),
+      flags: 0,
+    }
+    return cSendmsg(socket, message, MSG_NOSIGNAL) < 0 ? errno() : 0
+  } finally {
+    closeSync(socket)
+  }
+}
+
+function rights(fds: readonly number[]): Buffer {
+  const control = Buffer.alloc(CMSG_HEADER_BYTES + padded(4 * fds.length))
+  control.writeBigUInt64LE(BigInt(CMSG_HEADER_BYTES + 4 * fds.length), 0)
+  control.writeInt32LE(SOL_SOCKET, 8)
+  control.writeInt32LE(SCM_RIGHTS, 12)
+  fds.forEach((fd, at) => control.writeInt32LE(fd, CMSG_HEADER_BYTES + 4 * at))
+  return control
+}
+
+function padded(bytes: number): number {
+  return (bytes + 7) & ~7
+}
