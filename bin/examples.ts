@@ -24,6 +24,14 @@ export const EXAMPLES: Readonly<Record<string, readonly (readonly [string, strin
   stats: [
     ['stats /mnt/debian', 'How much of the archive is here, hits, requests, stores'],
     ['stats --json', 'All mounts, for programs'],
+    ['stats --watch', 'Again and again, each two seconds'],
+    ['stats /mnt/debian --watch 10 --json', 'One JSON object a line, each ten seconds'],
+  ],
+  why: [['why /mnt/debian/usr/bin/python3.11', 'What is here of a file, and who would serve the rest']],
+  'log-level': [['log-level /mnt/debian debug', 'Log more from now on, without a new mount']],
+  trace: [
+    ['trace /mnt/debian /tmp/debian.trace', 'A line for each request and each reply, from now on'],
+    ['trace /mnt/debian --off', 'No more'],
   ],
   demo: [['demo', 'Mount the sample archive and show what is fetched']],
 }

@@ -1,18 +1,22 @@
 import { writeSync } from 'node:fs'
 import { BugError, FlistError, systemCode } from '../lib/base/index.ts'
 
-/** Writes to stdout (1) or stderr (2) at once: no stream of Node's keeps the descriptor when a mount goes to the background. */
-export function write(fd: 1 | 2, text: string): void {
+/**
+ * Writes to stdout (1) or stderr (2) at once: no stream of Node's keeps the descriptor when a mount goes to the background.
+ * False where nobody reads any more.
+ */
+export function write(fd: 1 | 2, text: string): boolean {
   const bytes = Buffer.from(text)
   for (let at = 0; at < bytes.length;) {
     try {
       at += writeSync(fd, bytes, at)
     } catch (error) {
       // A reader that is slow (a terminal or pipe set non-blocking) is waited for; one that left needs no more.
-      if (systemCode(error) !== 'EAGAIN') return
+      if (systemCode(error) !== 'EAGAIN') return false
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5)
     }
   }
+  return true
 }
 
 /** Results go to stdout: one JSON value, or text for people. Warnings and errors go to stderr. */

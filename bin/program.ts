@@ -1,15 +1,11 @@
 import { Command, CommanderError } from 'commander'
 import { existsSync, readFileSync } from 'node:fs'
 import { FlistError } from '../lib/base/index.ts'
-import { examplesText, programExamples } from './examples.ts'
+import { programExamples } from './examples.ts'
 import { addMountOptions, mountRequest } from './mount-options.ts'
 import { Output, write } from './output.ts'
-
-/** What a verb gets besides its words. */
-export interface Context {
-  readonly output: Output
-  readonly signal: AbortSignal
-}
+import { type Context, verb } from './verb.ts'
+import { addWatching } from './watch-words.ts'
 
 /** Runs the words after the program's name and gives the exit code. Nothing is thrown. */
 export async function run(words: readonly string[], signal: AbortSignal): Promise<number> {
@@ -53,18 +49,10 @@ export function buildProgram(context: Context, done: (code: number) => void): Co
     })
   addMount(program, context, done)
   addUmount(program, context, done)
-  addLook(program, context, done)
+  addList(program, context, done)
+  addWatching(program, context, done)
   addDemo(program, context, done)
   return program
-}
-
-function verb(program: Command, name: string, description: string): Command {
-  return program
-    .command(name)
-    .description(description)
-    .allowExcessArguments(false)
-    .option('--json', 'print one JSON value; errors are JSON on stderr')
-    .addHelpText('after', examplesText(name))
 }
 
 function addMount(program: Command, context: Context, done: (code: number) => void): void {
@@ -100,7 +88,7 @@ function addUmount(program: Command, context: Context, done: (code: number) => v
     })
 }
 
-function addLook(program: Command, context: Context, done: (code: number) => void): void {
+function addList(program: Command, context: Context, done: (code: number) => void): void {
   verb(program, 'list', 'show what is mounted').action(async () => {
     const { list } = await import('../lib/commands/list.ts')
     const { listText } = await import('./texts.ts')
@@ -108,15 +96,6 @@ function addLook(program: Command, context: Context, done: (code: number) => voi
     context.output.result(listings, listText(listings))
     done(0)
   })
-  verb(program, 'stats', 'show what mounts have done')
-    .argument('[directory]', 'one mount; all of them where it is left out')
-    .action(async (directory: string | undefined) => {
-      const { stats } = await import('../lib/commands/stats.ts')
-      const { statsText } = await import('./texts.ts')
-      const answers = await stats(directory, context.signal)
-      context.output.result(directory === undefined ? answers : answers[0], statsText(answers))
-      done(answers.some((answer) => 'error' in answer) ? 3 : 0)
-    })
 }
 
 function addDemo(program: Command, context: Context, done: (code: number) => void): void {

@@ -35,7 +35,7 @@ type Fields = Readonly<Record<string, unknown>>
 
 /** The server may be of a later version: what is unknown is printed by its name, what is absent is left out. */
 function oneText(answer: Exclude<MountStats, { error: unknown }>): string {
-  const { blocks, cache, requests, stores, memory } = answer
+  const { blocks, cache, requests, stores, waits = [], memory } = answer
   const rows: string[][] = [
     ['archive', answer.archive],
     ['digest', `sha256:${answer.digest}`],
@@ -56,15 +56,27 @@ function oneText(answer: Exclude<MountStats, { error: unknown }>): string {
     text += indent(table([['REQUEST', 'COUNT', 'P50 us', 'P99 us'], ...lines]))
   }
   if (stores.length > 0) {
-    const lines = stores.map((store) => [
+    const slowestFirst = stores.toSorted((a, b) => meanMs(b) - meanMs(a))
+    const lines = slowestFirst.map((store) => [
       String(store['name']),
       cell(store['requests']),
       displaySize(Number(store['bytes'] ?? 0)),
+      Number.isFinite(meanMs(store)) ? meanMs(store).toFixed(1) : '-',
       cell(store['failures']),
     ])
-    text += indent(table([['STORE', 'REQUESTS', 'FETCHED', 'FAILURES'], ...lines]))
+    text += indent(table([['STORE, SLOWEST FIRST', 'REQUESTS', 'FETCHED', 'MEAN ms', 'FAILURES'], ...lines]))
+  }
+  if (waits.length > 0) {
+    const lines = waits.map((file) => ['waits', 'totalMs', 'worstMs', 'path'].map((key) => cell(file[key])))
+    text += indent(table([['WAITS', 'ms IN ALL', 'ms AT WORST', 'FILE'], ...lines]))
   }
   return text
+}
+
+/** Below all others where a store was not asked. */
+function meanMs(store: Fields): number {
+  const requests = Number(store['requests'] ?? 0)
+  return requests === 0 ? Number.NEGATIVE_INFINITY : Number(store['latencyMsSum'] ?? 0) / requests
 }
 
 function percent(part: number, whole: number): string {

@@ -1,14 +1,6 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import { describeError, FlistError } from '../base/index.ts'
-import {
-  askControl,
-  controlSocketPath,
-  isAlive,
-  listMounts,
-  mountNamed,
-  type MountListing,
-  readMounts,
-} from '../kernel/index.ts'
+import { listMounts, type MountListing } from '../kernel/index.ts'
+import { askMount, findMount } from './ask-mount.ts'
 
 /** What a server says of a mount. Counters are since the server began. */
 export interface ServerStats {
@@ -18,11 +10,14 @@ export interface ServerStats {
   readonly entries: number
   readonly contentBytes: number
   readonly blocks: { readonly total: number; readonly cached: number }
+  readonly reads?: Readonly<Record<string, unknown>>
   readonly cache: Readonly<Record<string, unknown>>
   /** By opcode: count, p50Us, p99Us. */
   readonly requests: Readonly<Record<string, Readonly<Record<string, unknown>>>>
-  /** name, requests, bytes, failures. */
+  /** name, requests, bytes, failures, latencyMsSum. */
   readonly stores: readonly Readonly<Record<string, unknown>>[]
+  /** Files that readers waited for most: path, waits, totalMs, worstMs. Servers before 0.2 do not say. */
+  readonly waits?: readonly Readonly<Record<string, unknown>>[]
   readonly memory: Readonly<Record<string, unknown>>
 }
 
@@ -32,34 +27,13 @@ export type MountStats =
 
 /** One mount's numbers, or all mounts' with the failures among them. Throws FLIST_NOT_MOUNTED, and for one mount what asking throws. */
 export async function stats(directory: string | undefined, signal: AbortSignal): Promise<MountStats[]> {
-  const mounts = readMounts()
-  const listings = listMounts(mounts)
-  if (directory === undefined) return Promise.all(listings.map((listing) => askOrExplain(listing, signal)))
-  const at = mountNamed(mounts, directory)?.directory
-  const wanted = listings.find((listing) => listing.directory === at)
-  if (wanted === undefined) {
-    throw new FlistError('FLIST_NOT_MOUNTED', `Cannot show "${directory}": no archive is mounted there`, {
-      hint: 'See `flistfs list` for what is mounted',
-    })
-  }
-  return [await ask(wanted, signal)]
+  if (directory === undefined) return Promise.all(listMounts().map((listing) => askOrExplain(listing, signal)))
+  return [await ask(findMount(directory), signal)]
 }
 
-/** A server begins to listen a moment after the mount is there. */
-const LISTEN_MS = 2_000
-const POLL_MS = 20
-
 async function ask(listing: MountListing, signal: AbortSignal): Promise<MountStats> {
-  for (const deadline = performance.now() + LISTEN_MS; ;) {
-    try {
-      const answer = (await askControl(controlSocketPath(listing.id), { op: 'stats' }, signal)) as ServerStats
-      return { directory: listing.directory, ...answer }
-    } catch (error) {
-      const absent = error instanceof FlistError && error.code === 'FLIST_NOT_MOUNTED'
-      if (!absent || !isAlive(listing) || performance.now() > deadline) throw error
-      await sleep(POLL_MS, undefined, { signal })
-    }
-  }
+  const answer = (await askMount(listing, { op: 'stats' }, signal)) as ServerStats
+  return { directory: listing.directory, ...answer }
 }
 
 async function askOrExplain(listing: MountListing, signal: AbortSignal): Promise<MountStats> {

@@ -1,0 +1,19 @@
+import type { Command } from 'commander'
+import { examplesText } from './examples.ts'
+import type { Output } from './output.ts'
+
+/** What a verb gets besides its words. */
+export interface Context {
+  readonly output: Output
+  readonly signal: AbortSignal
+}
+
+/** A verb with what all verbs have. */
+export function verb(program: Command, name: string, description: string): Command {
+  return program
+    .command(name)
+    .description(description)
+    .allowExcessArguments(false)
+    .option('--json', 'print one JSON value; errors are JSON on stderr')
+    .addHelpText('after', examplesText(name))
+}

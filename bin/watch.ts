@@ -1,0 +1,102 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { isatty } from 'node:tty'
+import { displaySize } from '../lib/base/index.ts'
+import type { MountStats } from '../lib/commands/stats.ts'
+import { table, write } from './output.ts'
+import { statsText } from './texts.ts'
+import type { Context } from './verb.ts'
+
+/** Home, and clear what is below: each line is cleared as it is written, so that nothing flickers. */
+const HOME = '\u001B[H'
+const CLEAR_LINE = '\u001B[K'
+const CLEAR_BELOW = '\u001B[J'
+const HEADER_EVERY = 20
+
+/**
+ * Shows the numbers of mounts again and again: redrawn on a terminal, a line a mount in a pipe, with --json one value a line.
+ * Ends with 0 when it is interrupted or nobody reads any more.
+ */
+export async function watchStats(look: () => Promise<MountStats[]>, everyMs: number, context: Context): Promise<number> {
+  const { output, signal } = context
+  const draw = output.json ? jsonLine : isatty(1) ? redraw : new Lines(everyMs).next
+  try {
+    for (;;) {
+      if (!write(1, draw(await look()))) return 0
+      await sleep(everyMs, undefined, { signal })
+    }
+  } catch (error) {
+    if (signal.aborted) return 0
+    throw error
+  }
+}
+
+function jsonLine(answers: readonly MountStats[]): string {
+  return `${JSON.stringify({ at: new Date().toISOString(), mounts: answers })}\n`
+}
+
+function redraw(answers: readonly MountStats[]): string {
+  const text = `${new Date().toISOString().slice(11, 19)} UTC\n${statsText(answers)}`
+  return HOME + text.replaceAll('\n', `${CLEAR_LINE}\n`) + CLEAR_BELOW
+}
+
+/** What happened since the last line, as vmstat(8) shows it. */
+class Lines {
+  readonly #seconds: number
+  readonly #before = new Map<string, Sample>()
+  #count = 0
+
+  constructor(everyMs: number) {
+    this.#seconds = everyMs / 1000
+  }
+
+  readonly next = (answers: readonly MountStats[]): string => {
+    const rows: string[][] = []
+    if (this.#count % HEADER_EVERY === 0) {
+      rows.push(['TIME', 'HERE', 'READ/S', 'REQUESTS/S', 'FETCHED/S', 'WAITING', 'ERRORS', 'DIRECTORY'])
+    }
+    this.#count += 1
+    const time = new Date().toISOString().slice(11, 19)
+    for (const answer of answers) {
+      if ('error' in answer) rows.push([time, '-', '-', '-', '-', '-', '-', `${answer.directory}: ${answer.error.message}`])
+      else rows.push(this.#row(time, answer))
+    }
+    return table(rows.map((row) => row.map((cell, at) => (at === row.length - 1 ? cell : cell.padEnd(WIDTHS[at] ?? 0)))))
+  }
+
+  #row(time: string, answer: Exclude<MountStats, { error: unknown }>): string[] {
+    const now = sampleOf(answer)
+    const before = this.#before.get(answer.directory)
+    this.#before.set(answer.directory, now)
+    const rate = (key: keyof Sample): number => (before === undefined ? 0 : Math.max(0, now[key] - before[key]) / this.#seconds)
+    const { blocks, reads } = answer
+    const here = blocks.total === 0 ? '-' : `${Math.floor((100 * blocks.cached) / blocks.total)} %`
+    return [
+      time,
+      here,
+      displaySize(rate('readBytes')),
+      String(Math.round(rate('requests'))),
+      displaySize(rate('fetchedBytes')),
+      String(Number(reads?.['waiting'] ?? 0)),
+      String(Number(reads?.['errors'] ?? 0)),
+      answer.directory,
+    ]
+  }
+}
+
+const WIDTHS: readonly number[] = [8, 5, 10, 10, 10, 7, 6]
+
+interface Sample {
+  readonly readBytes: number
+  readonly requests: number
+  readonly fetchedBytes: number
+}
+
+function sampleOf(answer: Exclude<MountStats, { error: unknown }>): Sample {
+  const sum = (items: readonly Readonly<Record<string, unknown>>[], key: string): number =>
+    items.reduce((total, item) => total + Number(item[key] ?? 0), 0)
+  return {
+    readBytes: Number(answer.reads?.['bytes'] ?? 0),
+    requests: sum(Object.values(answer.requests), 'count'),
+    fetchedBytes: sum(answer.stores, 'bytes'),
+  }
+}

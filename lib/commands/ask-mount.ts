@@ -1,0 +1,40 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { FlistError } from '../base/index.ts'
+import {
+  askControl,
+  type ControlRequest,
+  controlSocketPath,
+  isAlive,
+  listMounts,
+  mountNamed,
+  type MountListing,
+  readMounts,
+} from '../kernel/index.ts'
+
+/** A server begins to listen a moment after the mount is there. */
+const LISTEN_MS = 2_000
+const POLL_MS = 20
+
+/** The mount at a folder. Throws FLIST_NOT_MOUNTED. */
+export function findMount(directory: string): MountListing {
+  const mounts = readMounts()
+  const at = mountNamed(mounts, directory)?.directory
+  const found = listMounts(mounts).find((listing) => listing.directory === at)
+  if (found !== undefined) return found
+  throw new FlistError('FLIST_NOT_MOUNTED', `Cannot show "${directory}": no archive is mounted there`, {
+    hint: 'See `flistfs list` for what is mounted',
+  })
+}
+
+/** Asks the server of a mount. Throws what `askControl` throws. */
+export async function askMount(listing: MountListing, request: ControlRequest, signal: AbortSignal): Promise<unknown> {
+  for (const deadline = performance.now() + LISTEN_MS; ;) {
+    try {
+      return await askControl(controlSocketPath(listing.id), request, signal)
+    } catch (error) {
+      const absent = error instanceof FlistError && error.code === 'FLIST_NOT_MOUNTED'
+      if (!absent || !isAlive(listing) || performance.now() > deadline) throw error
+      await sleep(POLL_MS, undefined, { signal })
+    }
+  }
+}
