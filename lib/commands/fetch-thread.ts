@@ -86,7 +86,10 @@ async function main(data: FetchThreadData): Promise<void> {
   const control = await serveControl(controlSocketPath(data.id), (request) => answers.answer(request))
   const filling = data.verifyAlways ? Promise.resolve() : fetcher.fillTable(closing.signal)
   if (data.passthrough) void filling.then(() => server.announceAll())
-  const settling = settleWhenIdle(server, counters, index)
+  const settling = settleWhenIdle(server, counters, index, () => {
+    files.releaseUnlinked()
+    cache.releaseUnlinked()
+  })
   await running
   clearInterval(settling)
   closing.abort()
@@ -100,7 +103,12 @@ async function main(data: FetchThreadData): Promise<void> {
 }
 
 /** When nothing was fetched for a second, what the work took is given back: buffers, pages of the index. */
-function settleWhenIdle(server: FetchServer, counters: Counters, index: FlistIndex): NodeJS.Timeout {
+function settleWhenIdle(
+  server: FetchServer,
+  counters: Counters,
+  index: FlistIndex,
+  release: () => void,
+): NodeJS.Timeout {
   let seen = 0
   let settled = 0
   return setInterval(() => {
@@ -110,6 +118,7 @@ function settleWhenIdle(server: FetchServer, counters: Counters, index: FlistInd
       giveBackMemory()
     }
     if (fetched === seen) index.release()
+    release()
     seen = fetched
   }, SETTLE_EVERY_MS)
 }

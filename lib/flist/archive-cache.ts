@@ -69,7 +69,7 @@ async function digestOf(path: string, cacheDir: string, stamp: FileStamp, signal
       hint: 'Wait until whatever writes it is done, then try again',
     })
   }
-  if (stamp.changedMs < startedMs - SETTLED_MS) writeRecord(recordPath, stamp, digest)
+  if (stamp.changedMs < startedMs - SETTLED_MS) writeRecord(recordPath, stamp, digest, resolve(path))
   return digest
 }
 
@@ -82,12 +82,12 @@ function readRecord(recordPath: string, stamp: FileStamp): string | undefined {
   }
 }
 
-/** Failing is no harm: the next mount hashes again. */
-function writeRecord(recordPath: string, stamp: FileStamp, digest: string): void {
+/** Failing is no harm: the next mount hashes again. The path is for `flistfs cache list`. */
+function writeRecord(recordPath: string, stamp: FileStamp, digest: string, path: string): void {
   const temporary = `${recordPath}.${process.pid}.${Math.random().toString(36).slice(2)}.tmp`
   try {
     mkdirSync(dirname(recordPath), { recursive: true, mode: 0o700 })
-    writeFileSync(temporary, `${stamp.text}\n${digest}\n`, { flag: 'wx' })
+    writeFileSync(temporary, `${stamp.text}\n${digest}\n${path}\n`, { flag: 'wx' })
     renameSync(temporary, recordPath)
   } catch {
     rmSync(temporary, { force: true })

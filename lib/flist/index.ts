@@ -1,6 +1,8 @@
 export { hashArchive } from './archive-file.ts'
 export { indexPathOf, locateIndex } from './archive-cache.ts'
 export type { LocatedIndex, LocateOptions } from './archive-cache.ts'
+export { digestRecords, shelvedIndexes } from './index-shelf.ts'
+export type { DigestRecord, ShelvedIndex } from './index-shelf.ts'
 export { compileArchive, detectFormat } from './compile.ts'
 export type { ArchiveFormat, CompileOptions } from './compile.ts'
 export { FILE_TYPE, isDevice } from './file-type.ts'

@@ -13,11 +13,14 @@ export class Appender {
   #current: { segment: number; end: number } | undefined
   /** Segments of large files, by `Place.file`. */
   readonly #own = new Map<string, number>()
-  #mayAdopt = true
+  readonly #adopts: boolean
+  #mayAdopt: boolean
   readonly #onDamaged: (segment: number) => void
 
-  /** `onDamaged` is told of a segment whose file is not there, or shorter than its rows say. */
-  constructor(files: SegmentFiles, segmentBytes: number, onDamaged: (segment: number) => void) {
+  /** `onDamaged` is told of a segment whose file is not there, or shorter than its rows say; `adopts`: goes on in segments of the dead. */
+  constructor(files: SegmentFiles, segmentBytes: number, onDamaged: (segment: number) => void, adopts = true) {
+    this.#adopts = adopts
+    this.#mayAdopt = adopts
     this.#files = files
     this.#onDamaged = onDamaged
     this.#segmentBytes = segmentBytes
@@ -134,6 +137,6 @@ export class Appender {
   reset(): void {
     this.#current = undefined
     this.#own.clear()
-    this.#mayAdopt = true
+    this.#mayAdopt = this.#adopts
   }
 }

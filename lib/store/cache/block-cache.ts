@@ -234,6 +234,11 @@ export class BlockCache {
     }
   }
 
+  /** Lets go of segments that others removed; call now and then. */
+  releaseUnlinked(): void {
+    this.#files.releaseUnlinked()
+  }
+
   /** The claim on `key` ends with the next transaction, which holds the block's row too. */
   release(key: Buffer): void {
     this.#batch.release(key)

@@ -278,8 +278,9 @@ export class Ledger {
     this.#do.pin.run(name, keyBytes, keys)
   }
 
-  removePins(name: string): void {
-    this.#do.unpin.run(name)
+  /** How many groups went. */
+  removePins(name: string): number {
+    return Number(this.#do.unpin.run(name).changes)
   }
 
   /** Pinned keys, one stored group at a time; `after` is the last group's `n`. */

@@ -11,7 +11,7 @@ import {
   writeSync,
 } from 'node:fs'
 import { dirname } from 'node:path'
-import { systemCode } from '../../base/index.ts'
+import { LIMITS, systemCode } from '../../base/index.ts'
 import { segmentFiles } from './database.ts'
 import { segmentPath } from './layout.ts'
 import type { Location } from './layout.ts'
@@ -44,6 +44,8 @@ export class SegmentFiles {
   /** True when the file holds all of `at`; asks the system only where that is not known yet. */
   covers(at: Location): boolean {
     const end = at.offset + at.bytes
+    // A damaged row may say anything.
+    if (!(at.offset >= 0 && at.bytes >= 1 && at.bytes <= LIMITS.blockBytesMax)) return false
     if (end <= (this.#known.get(at.segment) ?? 0)) return true
     const bytes = statSync(segmentPath(this.#dir, at.segment), { throwIfNoEntry: false })?.size ?? 0
     this.#known.set(at.segment, bytes)
@@ -138,6 +140,11 @@ export class SegmentFiles {
     } catch (error) {
       if (systemCode(error) !== 'ENOENT') throw error
     }
+  }
+
+  /** Lets go of files that were removed: their space is free only when nobody has them open. */
+  releaseUnlinked(): void {
+    for (const [segment, fd] of this.#open) if (fstatSync(fd).nlink === 0) this.forget(segment)
   }
 
   close(): void {
