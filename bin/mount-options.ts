@@ -1,5 +1,6 @@
 import { Command, Option } from 'commander'
 import { FlistError, LOG_LEVELS, type LogLevel, parseDuration, parseSize } from '../lib/base/index.ts'
+import { parseMetricsAddress } from '../lib/commands/metrics-address.ts'
 import type { MountRequest } from '../lib/commands/mount.ts'
 
 /** The options of `mount` as commander hands them over. */
@@ -13,8 +14,13 @@ interface Words {
   readonly suid?: true
   readonly dev?: true
   readonly allowOther?: true
+  readonly noexec?: true
+  readonly defaultStore?: string[]
+  readonly asZeroOs?: true
   readonly log?: string
   readonly logLevel?: LogLevel
+  readonly trace?: string
+  readonly metrics?: string
   readonly digest?: string
   readonly hub?: string
   readonly rw?: true
@@ -32,6 +38,7 @@ export function addMountOptions(command: Command): Command {
       'where blocks come from, instead of what the archive says (repeatable)',
       collect,
     )
+    .option('--default-store <[xx-xx=]url>', 'the same for an archive that names no store (repeatable)', collect)
     .option('-c, --cache <dir>', 'folder of the cache, shared by all mounts')
     .option('--cache-size <size>', 'most the cache may hold, such as 20G')
     .option('--timeout <time>', 'until a read that no store serves fails: 30, 500ms, 2m')
@@ -43,11 +50,15 @@ export function addMountOptions(command: Command): Command {
     .option('--passthrough', 'let the kernel read large cached files by itself')
     .option('--suid', 'honour setuid and setgid bits')
     .option('--dev', 'honour device nodes')
+    .option('--noexec', 'run no programs from it')
+    .addOption(new Option('--as-zero-os').hideHelp())
     .option('--allow-other', 'let other users in; root always does')
     .option('--log <file>', 'append messages to a file')
     .addOption(
       new Option('--log-level <level>', 'how much; info in a file, else warn').choices(Object.keys(LOG_LEVELS)),
     )
+    .option('--trace <file>', 'print each request of the kernel and its reply into a file')
+    .option('--metrics <address>', 'serve Prometheus metrics: unix:/path, host:port or [::1]:port')
     .option('--digest <sha256:hex>', 'refuse an archive that has another digest')
     .option('--hub <url>', 'the hub that user/name.flist is on')
     .option('--rw', 'writable by copy-on-write; changes are thrown away at umount')
@@ -74,12 +85,23 @@ export function mountRequest(archive: string, directory: string, words: Words): 
     suid: words.suid ?? false,
     dev: words.dev ?? false,
     allowOther: words.allowOther ?? false,
+    noexec: words.noexec ?? false,
+    defaultStores: words.defaultStore ?? [],
+    asZeroOs: words.asZeroOs ?? false,
     logFile: words.log,
     logLevel: words.logLevel ?? (words.log === undefined ? 'warn' : 'info'),
+    traceFile: words.trace,
+    metrics: words.metrics === undefined ? undefined : checkAddress(words.metrics),
     digest: words.digest === undefined ? undefined : parseDigest(words.digest),
     hub: words.hub ?? (env['FLISTFS_HUB'] || undefined),
     rw: words.rw || words.upper !== undefined ? { upper: words.upper } : undefined,
   }
+}
+
+/** Said before anything is mounted. */
+function checkAddress(text: string): string {
+  parseMetricsAddress(text)
+  return text
 }
 
 function parseDigest(text: string): string {

@@ -29,6 +29,8 @@ export function notifyManager(state: readonly string[], fds: readonly number[] =
 /** How often the manager wants to hear `WATCHDOG=1`, at least, in milliseconds: half of what it waits. Undefined: never. */
 export function watchdogEveryMs(): number | undefined {
   const microseconds = Number(process.env['WATCHDOG_USEC'] ?? '')
-  // WATCHDOG_PID names the supervisor, whose word we speak: NotifyAccess=all lets us.
-  return microseconds > 0 && isNotified() ? Math.max(1, Math.floor(microseconds / 2000)) : undefined
+  // Our supervisor's watchdog is ours; that of a service which merely started us would be kept quiet.
+  const pid = Number(process.env['WATCHDOG_PID'] ?? process.pid)
+  const watched = pid === process.pid || pid === process.ppid
+  return watched && microseconds > 0 && isNotified() ? Math.max(1, Math.floor(microseconds / 2000)) : undefined
 }

@@ -94,6 +94,11 @@ t.test('notifyManager() says why it is not heard', async (t) => {
 t.test('watchdogEveryMs() is half of what the manager waits', async (t) => {
   setEnvironment(t, { NOTIFY_SOCKET: '/x', WATCHDOG_USEC: '30000000' })
   t.equal(watchdogEveryMs(), 15_000)
+  setEnvironment(t, { WATCHDOG_PID: String(process.ppid) })
+  t.equal(watchdogEveryMs(), 15_000, 'the supervisor is watched')
+  setEnvironment(t, { WATCHDOG_PID: '1' })
+  t.equal(watchdogEveryMs(), undefined, 'somebody else is watched')
+  setEnvironment(t, { WATCHDOG_PID: undefined })
   for (const value of ['', '0', 'soon', undefined]) {
     setEnvironment(t, { NOTIFY_SOCKET: '/x', WATCHDOG_USEC: value })
     t.equal(watchdogEveryMs(), undefined)
