@@ -29,8 +29,9 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 /** Outside packages and the rooms they live in. */
 const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   bin: ['commander'],
+  commands: ['prom-client', 'smol-toml'],
   flist: ['capnp-es', 'tar-stream', 'yaml'],
-  store: ['undici', 'redis', 'hash-wasm', 'snappy', 'lru-cache'],
+  store: ['undici', 'redis', 'aws4fetch', 'smol-toml', 'hash-wasm', 'snappy', 'lru-cache'],
   system: ['koffi'],
 }
 

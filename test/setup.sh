@@ -1,6 +1,13 @@
 #!/bin/sh
-# Installs the programs that tests compare with, where this is root on Debian and they are missing. A test whose program is absent
-# skips aloud, so failing here is no failure.
+# Installs the programs that tests compare with, where they are missing: by Go an S3 server that checks signatures, and, where this
+# is root on Debian, packages. A test whose program is absent skips aloud, so failing here is no failure.
+tools="${XDG_CACHE_HOME:-$HOME/.cache}/flistfs-test/bin"
+if [ ! -x "$tools/versitygw" ]; then
+  if command -v go >/dev/null 2>&1; then
+    mkdir -p "$tools" && GOBIN="$tools" timeout 600 go install github.com/versity/versitygw/cmd/versitygw@v1.8.0 >/dev/null 2>&1
+  fi
+  [ -x "$tools/versitygw" ] || echo "setup: could not install: versitygw, which needs Go (tests that need it skip)" >&2
+fi
 missing=
 for pair in redis-server:redis-server rsync:rsync getfattr:attr getfacl:acl file:file; do
   command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"

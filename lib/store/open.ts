@@ -4,8 +4,8 @@ import { DecodePool } from './decode-pool.ts'
 import type { BlockSource } from './port.ts'
 import { RoutedReader } from './routed.ts'
 import { DirSource } from './source-dir.ts'
-import { parseStoreUrl, redactUrl, type StoreRoute } from './store-url.ts'
-import { readSecrets } from './store-secret.ts'
+import { readSecrets, type Secrets } from './store-secret.ts'
+import { parseStoreUrl, redactUrl, type StoreRoute, type StoreUrl } from './store-url.ts'
 
 export interface ReaderRoute extends StoreRoute {
   /** The operator wrote it, not an archive: only then `?password-file=` and its like are read. */
@@ -41,8 +41,38 @@ export async function openSource(url: string, options: OpenSourceOptions): Promi
     const { ZdbSource } = await import('./source-zdb.ts')
     return new ZdbSource(store, secrets, timeoutMs)
   }
+  return openWebSource(store, secrets, trusted, timeoutMs)
+}
+
+async function openWebSource(
+  store: StoreUrl,
+  secrets: Secrets,
+  trusted: boolean,
+  timeoutMs: number,
+): Promise<BlockSource> {
+  const [{ WebClient }, { readTls }] = await Promise.all([import('./web-client.ts'), import('./tls-files.ts')])
+  const client = new WebClient(store.name, timeoutMs, await readTls(store))
+  if (store.scheme === 's3' || store.scheme === 's3s') {
+    const { S3Source } = await import('./source-s3.ts')
+    const { findS3Credentials } = await import('./s3-credentials.ts')
+    return new S3Source(store, { client, credentials: () => findS3Credentials(store, secrets, trusted) })
+  }
+  const known = await withHostToken(store, secrets)
+  if (store.scheme === 'server') {
+    const { openServerSource } = await import('./source-server.ts')
+    return openServerSource(store.name, store.path, known, client)
+  }
   const { HttpSource } = await import('./source-http.ts')
-  return new HttpSource(store.name, store.path, secrets, timeoutMs)
+  return new HttpSource(store.name, store.path, known, client)
+}
+
+/** A URL without secrets gets the token that the credentials file has for its host: over TLS, or where the file says so. */
+async function withHostToken(store: StoreUrl, secrets: Secrets): Promise<Secrets> {
+  if (secrets.user !== '' || secrets.password !== '' || secrets.token !== '') return secrets
+  const { findHostCredentials } = await import('./host-credentials.ts')
+  const found = await findHostCredentials(store)
+  if (found === undefined || found.token === '') return secrets
+  return store.path.startsWith('https:') || found.plainHttp ? { ...secrets, token: found.token } : secrets
 }
 
 /**

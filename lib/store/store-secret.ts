@@ -31,7 +31,7 @@ export async function readSecrets(store: StoreUrl, trusted: boolean): Promise<Se
   return {
     user: store.user,
     password: fromPasswordFile ?? readVariable(store, passwordEnv) ?? store.password,
-    token: fromTokenFile ?? readVariable(store, tokenEnv) ?? '',
+    token: fromTokenFile ?? readVariable(store, tokenEnv) ?? store.token,
   }
 }
 

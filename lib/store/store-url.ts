@@ -1,14 +1,17 @@
 import { resolve } from 'node:path'
 import { FlistError } from '../base/index.ts'
 
-export type StoreScheme = 'dir' | 'zdb' | 'redis' | 'http' | 'https'
+export type StoreScheme = 'dir' | 'zdb' | 'redis' | 'http' | 'https' | 'server' | 's3' | 's3s'
 
 /** A store URL taken apart. Secrets are only in the fields that say so. */
 export interface StoreUrl {
   readonly scheme: StoreScheme
   /** For people: the URL without secrets. */
   readonly name: string
-  /** dir: absolute folder. zdb, redis: path of a unix socket, or ''. http: the URL without userinfo and without our parameters. */
+  /**
+   * dir: absolute folder. zdb, redis: path of a unix socket, or ''. http, server: the http(s) URL without userinfo and without
+   * our parameters. s3, s3s: the http(s) URL of the endpoint.
+   */
   readonly path: string
   /** Without brackets; '' for dir and unix sockets. */
   readonly host: string
@@ -19,6 +22,13 @@ export interface StoreUrl {
   readonly user: string
   /** Secret. */
   readonly password: string
+  /** server: what `?token=` gives. Secret. */
+  readonly token: string
+  /** s3: the bucket, and what stands before the name of each object, '' or without slashes at its ends. */
+  readonly bucket: string
+  readonly prefix: string
+  /** s3: '' where the URL names none. */
+  readonly region: string
   /** Where to read a secret when the store is opened. */
   readonly secrets: SecretSources
 }
@@ -28,6 +38,10 @@ export interface SecretSources {
   readonly passwordEnv?: string
   readonly tokenFile?: string
   readonly tokenEnv?: string
+  /** PEM files for TLS: who may sign the server's certificate; who we are. */
+  readonly caFile?: string
+  readonly certFile?: string
+  readonly keyFile?: string
 }
 
 export interface StoreRoute {
@@ -39,9 +53,21 @@ export interface StoreRoute {
 
 const ZDB_PORT = 9900
 const REDIS_PORT = 6379
-const SUPPORTED = 'dir:///FOLDER, zdb://HOST:PORT/NAMESPACE, redis://HOST:PORT, http://HOST/PATH, https://HOST/PATH'
-const LATER = new Set(['server', 's3', 's3s', 's3+tls', 's3s+tls'])
-const SECRET_PARAMETERS = ['password-file', 'password-env', 'token-file', 'token-env'] as const
+const SUPPORTED =
+  'dir:///FOLDER, zdb://HOST:PORT/NAMESPACE, redis://HOST:PORT, http://HOST/PATH, https://HOST/PATH, ' +
+  's3://HOST:PORT/BUCKET, s3s://HOST/BUCKET, server://http://HOST:PORT'
+const S3_SCHEMES: Readonly<Record<string, 's3' | 's3s'>> = { s3: 's3', s3s: 's3s', 's3+tls': 's3s', 's3s+tls': 's3s' }
+const SERVER_SCHEME = /^server(?:\+(https?))?:\/\/(?:(https?):\/\/)?/i
+/** Our parameters and the fields they fill. */
+const SECRET_PARAMETERS = {
+  'password-file': 'passwordFile',
+  'password-env': 'passwordEnv',
+  'token-file': 'tokenFile',
+  'token-env': 'tokenEnv',
+  'ca-file': 'caFile',
+  'cert-file': 'certFile',
+  'key-file': 'keyFile',
+} as const satisfies Record<string, keyof SecretSources>
 const SECRET_NAME = /pass|pwd|token|secret|key|sig|auth|credential|jwt/i
 const RANGE = /^([0-9a-f]{2})-([0-9a-f]{2})=/i
 const RANGE_LIKE = /^[^:/?#]*=/
@@ -65,18 +91,22 @@ export function parseStoreRoute(text: string): StoreRoute {
 export function parseStoreUrl(url: string, baseDir: string): StoreUrl {
   const scheme = SCHEME.exec(url)?.[1]?.toLowerCase() ?? ''
   if (scheme === 'dir') return parseDir(url, baseDir)
-  if (LATER.has(scheme))
-    throw usage(url, `scheme "${scheme}" is not supported yet by this version`, `Use one of ${SUPPORTED}`)
+  if (SERVER_SCHEME.test(url)) return parseServer(url)
+  const s3 = Object.hasOwn(S3_SCHEMES, scheme) ? S3_SCHEMES[scheme] : undefined
+  if (s3 !== undefined) return parseS3(url, s3)
   if (scheme !== 'zdb' && scheme !== 'redis' && scheme !== 'http' && scheme !== 'https') {
     throw usage(url, scheme === '' ? 'it has no scheme' : `scheme "${scheme}" is unknown`, `Use one of ${SUPPORTED}`)
   }
-  let parsed: URL
+  const parsed = asUrl(url, url)
+  return scheme === 'http' || scheme === 'https' ? parseHttp(url, scheme, parsed) : parseZdb(url, scheme, parsed)
+}
+
+function asUrl(url: string, text: string): URL {
   try {
-    parsed = new URL(url)
+    return new URL(text)
   } catch {
     throw usage(url, 'it is not a URL', `Use one of ${SUPPORTED}`)
   }
-  return scheme === 'http' || scheme === 'https' ? parseHttp(url, scheme, parsed) : parseZdb(url, scheme, parsed)
 }
 
 // The path is taken as it is written: rfs neither encodes nor decodes what it finds in a route.
@@ -88,7 +118,19 @@ function parseDir(url: string, baseDir: string): StoreUrl {
   return { ...NOTHING, scheme: 'dir', name: redactUrl(url), path: resolve(baseDir, path) }
 }
 
-const NOTHING = { path: '', host: '', port: 0, namespace: '', user: '', password: '', secrets: {} } as const
+const NOTHING = {
+  path: '',
+  host: '',
+  port: 0,
+  namespace: '',
+  user: '',
+  password: '',
+  token: '',
+  bucket: '',
+  prefix: '',
+  region: '',
+  secrets: {},
+} as const
 
 function parseHttp(url: string, scheme: 'http' | 'https', parsed: URL): StoreUrl {
   const secrets = takeSecrets(parsed)
@@ -102,14 +144,57 @@ function parseHttp(url: string, scheme: 'http' | 'https', parsed: URL): StoreUrl
     name: redactUrl(url),
     path: parsed.href,
     host: bareHost(parsed),
+    port: portOf(parsed),
     user,
     password,
     secrets,
   }
 }
 
+/** `server://http://HOST:PORT?token=JWT`: the API of fl-server (fl-v1-rfs.md 3 and 6). */
+function parseServer(url: string): StoreUrl {
+  const [head = '', outer, inner] = SERVER_SCHEME.exec(url) ?? []
+  if (/^[a-z][a-z0-9+.-]*:\/\//i.test(url.slice(head.length)))
+    throw usage(url, 'the server speaks neither http nor https', 'Write server://http://HOST:PORT')
+  const scheme = inner ?? outer ?? 'http'
+  const parsed = asUrl(url, `${scheme}://${url.slice(head.length)}`)
+  const token = parsed.searchParams.get('token') ?? ''
+  parsed.search = without(parsed.search, (name) => name === 'token')
+  return { ...parseHttp(url, scheme.toLowerCase() === 'https' ? 'https' : 'http', parsed), scheme: 'server', token }
+}
+
+/** `s3://[ACCESS:SECRET@]HOST[:PORT]/BUCKET[/PREFIX][?region=NAME]`, addressed by path. */
+function parseS3(url: string, scheme: 's3' | 's3s'): StoreUrl {
+  const rest = /^[^:]*:\/\/(.*)$/s.exec(url)?.[1]
+  if (rest === undefined) throw usage(url, 'it names no host', `Write ${scheme}://HOST:PORT/BUCKET`)
+  const parsed = asUrl(url, `${scheme === 's3' ? 'http' : 'https'}://${rest}`)
+  const secrets = takeSecrets(parsed)
+  const [bucket = '', ...folders] = decode(url, parsed.pathname).split('/').filter(Boolean)
+  if (bucket === '') throw usage(url, 'it names no bucket', `Write ${scheme}://HOST:PORT/BUCKET`)
+  return {
+    ...NOTHING,
+    ...userinfo(url, parsed),
+    scheme,
+    name: redactUrl(url),
+    path: parsed.origin,
+    host: bareHost(parsed),
+    port: portOf(parsed),
+    bucket,
+    prefix: folders.join('/'),
+    region: parsed.searchParams.get('region') ?? '',
+    secrets,
+  }
+}
+
+function portOf(parsed: URL): number {
+  return parsed.port === '' ? (parsed.protocol === 'https:' ? 443 : 80) : Number(parsed.port)
+}
+
 function parseZdb(url: string, scheme: 'zdb' | 'redis', parsed: URL): StoreUrl {
   const secrets = takeSecrets(parsed)
+  if (secrets.caFile !== undefined || secrets.certFile !== undefined || secrets.keyFile !== undefined) {
+    throw usage(url, `${scheme} has no TLS`, 'Leave ca-file, cert-file and key-file out')
+  }
   const login = userinfo(url, parsed)
   // The URL of a socket has no place for userinfo.
   const { user, password } =
@@ -147,24 +232,22 @@ function decode(url: string, text: string): string {
 
 /** Takes our parameters off. The rest stays as it is written: setting URLSearchParams would encode it anew. */
 function takeSecrets(parsed: URL): SecretSources {
-  const [passwordFile, passwordEnv, tokenFile, tokenEnv] = SECRET_PARAMETERS.map((name) =>
-    parsed.searchParams.get(name),
-  )
-  const rest = parsed.search
-    .slice(1)
-    .split('&')
-    .filter((part) => !isOurs(safeDecode(part.split('=')[0] ?? '')))
-  if (parsed.search !== '') parsed.search = rest.join('&')
-  return {
-    ...(passwordFile == null ? {} : { passwordFile }),
-    ...(passwordEnv == null ? {} : { passwordEnv }),
-    ...(tokenFile == null ? {} : { tokenFile }),
-    ...(tokenEnv == null ? {} : { tokenEnv }),
+  const secrets: { -readonly [Field in keyof SecretSources]: string } = {}
+  for (const [name, field] of Object.entries(SECRET_PARAMETERS)) {
+    const value = parsed.searchParams.get(name)
+    if (value !== null) secrets[field] = value
   }
+  parsed.search = without(parsed.search, isOurs)
+  return secrets
+}
+
+function without(search: string, isTaken: (name: string) => boolean): string {
+  const rest = search.slice(1).split('&')
+  return rest.filter((part) => !isTaken(safeDecode(part.split('=')[0] ?? ''))).join('&')
 }
 
 function isOurs(name: string): boolean {
-  return SECRET_PARAMETERS.some((parameter) => parameter === name)
+  return Object.hasOwn(SECRET_PARAMETERS, name)
 }
 
 /**

@@ -197,7 +197,7 @@ void t.test('openReader() joins all, opens nothing before it is needed, and hide
   writeFileSync(join(root, 'store', hex.slice(0, 2), hex), stored)
   const range = { start: 0, end: 255 }
   const urls = [
-    'server://http://u:hunter2@h?token=hunter2',
+    'ftp://u:hunter2@h?token=hunter2',
     'redis://:hunter2@127.0.0.1:1',
     'http://127.0.0.1:1/?password-file=/etc/passwd',
   ]
@@ -209,7 +209,7 @@ void t.test('openReader() joins all, opens nothing before it is needed, and hide
   const error: unknown = await alone.read(ref, NEVER).catch((thrown: unknown) => thrown)
   t.match(error, {
     code: 'FLIST_STORE_UNREACHABLE',
-    message: /not supported yet by this version.*may not read secrets/,
+    message: /scheme "ftp" is unknown.*may not read secrets/,
   })
   t.notMatch(String(error) + JSON.stringify(error) + JSON.stringify(alone.stats()), 'hunter2')
 })

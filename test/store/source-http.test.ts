@@ -7,7 +7,7 @@ import { withDeadline } from '../../lib/store/deadline.ts'
 import { openSource } from '../../lib/store/open.ts'
 import type { BlockSource } from '../../lib/store/port.ts'
 import { retrying } from '../../lib/store/retrying.ts'
-import { retryAfterMs } from '../../lib/store/source-http.ts'
+import { retryAfterMs } from '../../lib/store/web-client.ts'
 import { makeBlock, NEVER } from './blocks.ts'
 import { storeSuite } from './store-suite.ts'
 

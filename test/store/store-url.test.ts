@@ -54,9 +54,55 @@ void t.test('parseStoreUrl() takes each scheme apart', async (t) => {
   ]) {
     t.throws(() => of(bad), { code: 'FLIST_USAGE' }, bad)
   }
-  for (const later of ['server://http://h', 's3://k:s@h:1/b', 's3s://k:s@h:1/b']) {
-    t.throws(() => of(later), { code: 'FLIST_USAGE', message: /not supported yet by this version/, hint: /dir:.*zdb:/ })
+})
+
+void t.test('parseStoreUrl() takes servers and S3 apart', async (t) => {
+  const of = (url: string): object => parseStoreUrl(url, '/base')
+  t.match(of('server://http://h:4000?token=a.b-c&x=1'), {
+    scheme: 'server',
+    path: 'http://h:4000/?x=1',
+    host: 'h',
+    port: 4000,
+    token: 'a.b-c',
+  })
+  t.match(of('server://https://u:p@[::1]/base/?token-file=/f'), {
+    path: 'https://[::1]/base/',
+    host: '::1',
+    port: 443,
+    user: 'u',
+    secrets: { tokenFile: '/f' },
+    token: '',
+  })
+  t.match(of('server+https://h/'), { scheme: 'server', path: 'https://h/' })
+  t.match(of('server://h:1'), { path: 'http://h:1/' }, 'http where nothing is said')
+  t.match(of('s3://key:sec%2Fret@h:9000/bucket?region=r-1'), {
+    scheme: 's3',
+    path: 'http://h:9000',
+    host: 'h',
+    port: 9000,
+    user: 'key',
+    password: 'sec/ret',
+    bucket: 'bucket',
+    prefix: '',
+    region: 'r-1',
+  })
+  for (const scheme of ['s3s', 's3+tls', 's3s+tls', 'S3S'])
+    t.match(of(`${scheme}://[::1]/b/x/%20y/`), {
+      scheme: 's3s',
+      path: 'https://[::1]',
+      port: 443,
+      bucket: 'b',
+      prefix: 'x/ y',
+    })
+  t.match(of('https://h/?ca-file=/a&cert-file=/b&key-file=/c'), {
+    path: 'https://h/',
+    secrets: { caFile: '/a', certFile: '/b', keyFile: '/c' },
+  })
+  for (const bad of ['s3://h', 's3://h/', 's3:/h/b', 's3s://h:99999/b', 'server://', 'server://ftp://', 'server:x']) {
+    t.throws(() => of(bad), { code: 'FLIST_USAGE' }, bad)
   }
+  for (const bad of ['zdb://h?ca-file=/a', 'redis://h?cert-file=/a'])
+    t.throws(() => of(bad), { code: 'FLIST_USAGE', message: /no TLS/ })
 })
 
 const SECRETS = [
@@ -72,6 +118,8 @@ const SECRETS = [
   'http://h/?%zz=hunter2',
   'nonsense://x:hunter2@y',
   'zdb:///s?password=hunter2',
+  's3://key:hunter2@h:9000/b',
+  's3s://hunter2@h/b?region=x',
 ]
 
 void t.test('redactUrl() and hasInlineSecret() find secrets, and only those', async (t) => {
@@ -85,7 +133,14 @@ void t.test('redactUrl() and hasInlineSecret() find secrets, and only those', as
       t.notMatch(`${String(error)} ${JSON.stringify(error)}`, 'hunter2')
     }
   }
-  for (const url of ['dir:///a', 'zdb://h:9900/ns', 'http://h/a?page=1', 'http://h/?password-file=/f&token-env=T']) {
+  for (const url of [
+    'dir:///a',
+    'zdb://h:9900/ns',
+    'http://h/a?page=1',
+    'http://h/?password-file=/f&token-env=T',
+    'https://h/?key-file=/k',
+    's3://h/b?region=r',
+  ]) {
     t.equal(redactUrl(url), url)
     t.notOk(hasInlineSecret(url))
   }

@@ -1,0 +1,32 @@
+import { findAwsCredentials, type S3Credentials } from './aws-credentials.ts'
+import { findHostCredentials } from './host-credentials.ts'
+import type { StoreUrl } from './store-url.ts'
+import type { Secrets } from './store-secret.ts'
+
+/**
+ * Who we are to an S3 store: the URL's own keys, else `AWS_*` and `~/.aws`, else the credentials file's table of the host.
+ * Undefined: nobody, requests are not signed. An archive may name any host, so what is not written for a certain host goes only
+ * to stores the operator named, and to Amazon over TLS (docs/decisions/100-s3-credentials.md).
+ */
+export async function findS3Credentials(
+  store: StoreUrl,
+  secrets: Secrets,
+  trusted: boolean,
+): Promise<S3Credentials | undefined> {
+  if (secrets.user !== '' || secrets.password !== '') {
+    const { user: accessKey, password: secretKey, token: sessionToken } = secrets
+    return { accessKey, secretKey, sessionToken, region: '', origin: 'the URL' }
+  }
+  if (trusted || isAmazon(store)) {
+    const found = await findAwsCredentials()
+    if (found !== undefined) return found
+  }
+  const entry = await findHostCredentials(store)
+  if (entry === undefined || entry.accessKey === '') return undefined
+  const { accessKey, secretKey, sessionToken, region, file } = entry
+  return { accessKey, secretKey, sessionToken, region, origin: file }
+}
+
+function isAmazon(store: StoreUrl): boolean {
+  return store.scheme === 's3s' && /\.amazonaws\.com(?:\.cn)?$/i.test(store.host)
+}

@@ -1,0 +1,131 @@
+import { AwsV4Signer } from 'aws4fetch'
+import type { FlistError } from '../base/index.ts'
+import type { S3Credentials } from './aws-credentials.ts'
+import type { BlockSource } from './port.ts'
+import { DENIED_HINT, PROTOCOL_HINT, RetryAfter, storeError, UNREACHABLE_HINT } from './store-errors.ts'
+import type { StoreUrl } from './store-url.ts'
+import { oneHeader, type Refused, retryAfterMs, type WebClient } from './web-client.ts'
+
+/** SHA-256 of no bytes: all a GET sends. */
+const EMPTY_SHA256 = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'
+/** Credentials that may have been replaced since we read them. */
+const STALE = new Set(['ExpiredToken', 'InvalidToken', 'TokenRefreshRequired', 'InvalidAccessKeyId'])
+/** With status 404: the block is not there. Any other code says more (a bucket, in versitygw also a user who does not exist). */
+const ABSENT = new Set(['', 'NoSuchKey', 'NotFound', 'NoSuchVersion'])
+const UNKNOWN_KEY = new Set(['InvalidAccessKeyId', 'XAdminUserNotFound'])
+const BUSY = new Set(['SlowDown', 'ServiceUnavailable', 'Busy', 'InternalError', 'RequestTimeout'])
+
+export interface S3SourceParts {
+  readonly client: WebClient
+  /** Looks credentials up; again when they have expired. */
+  readonly credentials: () => Promise<S3Credentials | undefined>
+  /** Milliseconds since 1970. */
+  readonly now?: () => number
+}
+
+/** Blocks of an S3 store: GET `<endpoint>/<bucket>/[<prefix>/]<id>`, signed by version 4 where we have keys. */
+export class S3Source implements BlockSource {
+  readonly name: string
+  readonly #store: StoreUrl
+  readonly #parts: S3SourceParts
+  /** Path before the id, encoded. */
+  readonly #folder: string
+  /** Derived keys, by day. */
+  readonly #keys = new Map<string, ArrayBuffer>()
+  #credentials: Promise<S3Credentials | undefined> | undefined
+
+  constructor(store: StoreUrl, parts: S3SourceParts) {
+    this.name = store.name
+    this.#store = store
+    this.#parts = parts
+    const folders = [store.bucket, ...store.prefix.split('/').filter(Boolean)]
+    // `+` too must be encoded: the signer takes it for a blank.
+    this.#folder = folders.map((folder) => `/${encodeURIComponent(folder)}`).join('')
+  }
+
+  async get(id: Buffer, signal: AbortSignal): Promise<Buffer | undefined> {
+    const url = new URL(this.#store.path)
+    url.pathname = `${this.#folder}/${id.toString('hex')}`
+    const credentials = await this.#known()
+    const headers = credentials === undefined ? {} : await this.#signed(url, credentials)
+    const answer = await this.#parts.client.get(url, headers, signal)
+    if (Buffer.isBuffer(answer)) return answer
+    const code = /<Code>(\w{1,64})<\/Code>/.exec(answer.text)?.[1] ?? ''
+    if (answer.status === 404 && ABSENT.has(code)) return undefined
+    if (STALE.has(code)) this.#credentials = undefined
+    throw this.#refusal(answer, code, credentials)
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#parts.client.close()
+  }
+
+  async #known(): Promise<S3Credentials | undefined> {
+    this.#credentials ??= this.#parts.credentials()
+    const asked = this.#credentials
+    try {
+      return await asked
+    } catch (error) {
+      if (this.#credentials === asked) this.#credentials = undefined
+      throw error
+    }
+  }
+
+  async #signed(url: URL, credentials: S3Credentials): Promise<Record<string, string>> {
+    const { accessKey, secretKey, sessionToken } = credentials
+    // The keys of yesterday are of no use.
+    if (this.#keys.size > 8) this.#keys.clear()
+    const now = new Date(this.#parts.now?.() ?? Date.now())
+    const region = this.#store.region || credentials.region
+    const signer = new AwsV4Signer({
+      method: 'GET',
+      url: url.href,
+      headers: { 'x-amz-content-sha256': EMPTY_SHA256 },
+      accessKeyId: accessKey,
+      secretAccessKey: secretKey,
+      service: 's3',
+      cache: this.#keys,
+      datetime: now.toISOString().replace(/[:-]|\.\d{3}/g, ''),
+      ...(sessionToken === '' ? {} : { sessionToken }),
+      ...(region === '' ? {} : { region }),
+    })
+    const { headers } = await signer.sign()
+    return Object.fromEntries(headers)
+  }
+
+  #refusal(answer: Refused, code: string, credentials: S3Credentials | undefined): FlistError {
+    const { status, headers } = answer
+    const why = code === '' ? `it answered with status ${status}` : `it answered with ${code} (${status})`
+    if (code === 'NoSuchBucket')
+      return storeError('FLIST_STORE_PROTOCOL', this.name, `it has no bucket "${this.#store.bucket}"`, BUCKET_HINT)
+    if (BUSY.has(code) && status >= 400) {
+      const cause = new RetryAfter(why, retryAfterMs(oneHeader(headers, 'retry-after')))
+      return storeError('FLIST_STORE_UNREACHABLE', this.name, why, UNREACHABLE_HINT, cause)
+    }
+    const region = oneHeader(headers, 'x-amz-bucket-region') || /<Region>([\w-]{1,64})<\/Region>/.exec(answer.text)?.[1]
+    if (code === 'AuthorizationHeaderMalformed' || code === 'PermanentRedirect' || (status >= 300 && status < 400)) {
+      const hint =
+        region === undefined || region === ''
+          ? 'Name the region in the URL: `?region=NAME`, and the endpoint of that region'
+          : `Name the region in the URL: \`?region=${region}\`, and the endpoint of that region`
+      return storeError('FLIST_STORE_DENIED', this.name, `${why}: the region is wrong`, hint)
+    }
+    if (status === 401 || status === 403 || UNKNOWN_KEY.has(code))
+      return storeError('FLIST_STORE_DENIED', this.name, why, hintOf(code, credentials))
+    if (code === '' || status >= 500 || status === 408 || status === 429) return this.#parts.client.refusal(answer)
+    return storeError('FLIST_STORE_PROTOCOL', this.name, why, PROTOCOL_HINT)
+  }
+}
+
+const BUCKET_HINT = 'Check the bucket in the URL: s3://HOST:PORT/BUCKET'
+
+function hintOf(code: string, credentials: S3Credentials | undefined): string {
+  if (code === 'RequestTimeTooSkewed' || code === 'RequestExpired')
+    return 'The clock of this machine and the clock of the store differ too much: set the clock, for instance by NTP'
+  if (credentials === undefined)
+    return 'Give keys: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the host in ~/.config/flistfs/credentials.toml'
+  const from = `the access key came from ${credentials.origin}`
+  if (code === 'AccessDenied')
+    return `Allow the key to get objects and list the bucket (without the right to list, a missing block is denied); ${from}`
+  return code === '' ? DENIED_HINT : `Check the access key and its secret; ${from}`
+}

@@ -1,0 +1,163 @@
+import type { IncomingHttpHeaders } from 'node:http'
+import type { SecureContext } from 'node:tls'
+import type { Dispatcher } from 'undici'
+import { FlistError, LIMITS, systemCode } from '../base/index.ts'
+import { openDispatcher } from './dispatcher.ts'
+import { abortError, DENIED_HINT, PROTOCOL_HINT, RetryAfter, storeError, UNREACHABLE_HINT } from './store-errors.ts'
+import { isTlsCode, tlsError } from './tls-errors.ts'
+
+/** Bytes of an answer nobody wants that are read: to keep its connection, or to learn why. */
+const DUMP_BYTES_MAX = 64 * 1024
+const RETRY_AFTER_DEFAULT_MS = 1000
+
+/** An answer that is no block. */
+export interface Refused {
+  readonly status: number
+  readonly headers: IncomingHttpHeaders
+  /** The first bytes of the body, as Latin-1. */
+  readonly text: string
+}
+
+/** GETs of blocks over HTTP, as every web store needs them. */
+export class WebClient {
+  readonly #name: string
+  readonly #timeoutMs: number
+  readonly #tls: SecureContext | undefined
+  #dispatcher: Promise<Dispatcher> | undefined
+  #closed = false
+
+  /** `name` is the store's, without secrets. */
+  constructor(name: string, timeoutMs: number, tls?: SecureContext) {
+    this.#name = name
+    this.#timeoutMs = timeoutMs
+    this.#tls = tls
+  }
+
+  /**
+   * The body of an answer 200, whole; else what came instead. Redirects are not followed. Throws FLIST_STORE_*, and
+   * FLIST_INTERRUPTED (or the signal's coded reason) when `signal` aborts.
+   */
+  async get(url: URL, headers: Record<string, string>, signal: AbortSignal): Promise<Buffer | Refused> {
+    if (signal.aborted) throw abortError(signal, this.#name)
+    try {
+      const dispatcher = await this.#open()
+      const { pathname, search, origin } = url
+      const answer = await dispatcher.request({ origin, path: pathname + search, method: 'GET', headers, signal })
+      if (answer.statusCode === 200) return await this.#body(answer)
+      return { status: answer.statusCode, headers: answer.headers, text: await shortText(answer) }
+    } catch (error) {
+      if (signal.aborted) throw abortError(signal, this.#name)
+      throw error instanceof FlistError ? error : unreachable(this.#name, error)
+    }
+  }
+
+  /** The error of an answer that is neither a block nor "not here". */
+  refusal({ status, headers }: Refused): FlistError {
+    const name = this.#name
+    const why = `it answered with status ${status}`
+    if (status === 401 || status === 403) return storeError('FLIST_STORE_DENIED', name, why, DENIED_HINT)
+    if (status === 407) return storeError('FLIST_STORE_DENIED', name, 'the proxy wants a password', PROXY_HINT)
+    if (status === 429 || status === 503) {
+      const cause = new RetryAfter(why, retryAfterMs(oneHeader(headers, 'retry-after')))
+      return storeError('FLIST_STORE_UNREACHABLE', name, why, UNREACHABLE_HINT, cause)
+    }
+    if (status >= 500 || status === 408) return storeError('FLIST_STORE_UNREACHABLE', name, why, UNREACHABLE_HINT)
+    return storeError('FLIST_STORE_PROTOCOL', name, why, PROTOCOL_HINT)
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    const dispatcher = await this.#dispatcher?.catch(() => undefined)
+    await dispatcher?.destroy()
+  }
+
+  #open(): Promise<Dispatcher> {
+    if (this.#closed)
+      return Promise.reject(storeError('FLIST_STORE_UNREACHABLE', this.#name, 'it was closed', UNREACHABLE_HINT))
+    this.#dispatcher ??= openDispatcher({ timeoutMs: this.#timeoutMs, tls: this.#tls })
+    return this.#dispatcher
+  }
+
+  async #body(answer: Dispatcher.ResponseData): Promise<Buffer> {
+    const encoding = oneHeader(answer.headers, 'content-encoding')
+    const announced = Number(oneHeader(answer.headers, 'content-length') || '0')
+    if (encoding !== '' && encoding !== 'identity')
+      this.#spoil(answer, 'it encodes blocks though nobody asked for that')
+    if (announced > LIMITS.storedBlockBytesMax) this.#spoil(answer, 'a block is too large')
+    const pieces: Buffer[] = []
+    let bytes = 0
+    for await (const piece of answer.body as AsyncIterable<Buffer>) {
+      bytes += piece.length
+      if (bytes > LIMITS.storedBlockBytesMax) this.#spoil(answer, 'a block is too large')
+      pieces.push(piece)
+    }
+    if (bytes === 0) this.#spoil(answer, 'a block is empty')
+    return pieces.length === 1 && pieces[0] !== undefined ? pieces[0] : Buffer.concat(pieces, bytes)
+  }
+
+  /** Drops the connection with the rest of an answer that cannot be right. */
+  #spoil(answer: Dispatcher.ResponseData, why: string): never {
+    drop(answer)
+    throw storeError('FLIST_STORE_PROTOCOL', this.#name, why, PROTOCOL_HINT)
+  }
+}
+
+export function oneHeader(headers: IncomingHttpHeaders, name: string): string {
+  const value = headers[name]
+  return (Array.isArray(value) ? value[0] : value) ?? ''
+}
+
+/** Seconds, or a date (RFC 9110 10.2.3). */
+export function retryAfterMs(text: string, now: number = Date.now()): number {
+  if (/^\d{1,9}$/.test(text)) return Number(text) * 1000
+  const date = Date.parse(text)
+  return Number.isNaN(date) ? RETRY_AFTER_DEFAULT_MS : Math.max(0, date - now)
+}
+
+/** Reads to the end where that is near, so that the connection can be used again. */
+async function shortText(answer: Dispatcher.ResponseData): Promise<string> {
+  let text = ''
+  try {
+    for await (const piece of answer.body as AsyncIterable<Buffer>) {
+      text += piece.toString('latin1')
+      if (text.length > DUMP_BYTES_MAX) break
+    }
+  } catch {
+    // The status says enough; the connection is gone, the next request opens another.
+  }
+  return text
+}
+
+function drop(answer: Dispatcher.ResponseData): void {
+  answer.body.on('error', () => {})
+  answer.body.destroy()
+}
+
+function unreachable(name: string, error: unknown): FlistError {
+  const code = systemCode(error)
+  // Causes of undici may carry the request's headers, and with them secrets: only the code goes on.
+  if (code === 'UND_ERR_INVALID_ARG')
+    return storeError('FLIST_STORE_DENIED', name, 'the secret has characters no header may have', DENIED_HINT)
+  if (isTlsCode(code)) return tlsError(name, code)
+  return storeError(
+    'FLIST_STORE_UNREACHABLE',
+    name,
+    REASONS[code] ?? (code || 'the connection broke'),
+    UNREACHABLE_HINT,
+  )
+}
+
+const PROXY_HINT = 'Check the variables http_proxy, https_proxy and no_proxy'
+
+const REASONS: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'nobody listens there (ECONNREFUSED)',
+  ENOTFOUND: 'its host is unknown (ENOTFOUND)',
+  UND_ERR_ABORTED: 'the proxy refused to connect to it',
+  UND_ERR_PRX_CONN: 'the proxy broke the connection',
+  UND_ERR_PRX_TLS: 'the certificate of the proxy is not its own',
+  UND_ERR_CONNECT_TIMEOUT: 'no connection in time',
+  UND_ERR_HEADERS_TIMEOUT: 'no answer in time',
+  UND_ERR_BODY_TIMEOUT: 'the answer stalled',
+  UND_ERR_SOCKET: 'the connection broke',
+  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: 'the answer is shorter than announced',
+}
