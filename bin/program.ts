@@ -48,6 +48,7 @@ export function buildProgram(context: Context, done: (code: number) => void): Co
       throw new FlistError('FLIST_USAGE', why, { hint: 'See `flistfs --help`' })
     })
   addMount(program, context, done)
+  addResume(program, context, done)
   addUmount(program, context, done)
   addList(program, context, done)
   addWatching(program, context, done)
@@ -68,6 +69,14 @@ function addMount(program: Command, context: Context, done: (code: number) => vo
     const lists = command.opts<{ options?: string[] }>().options
     if (lists !== undefined) (await import('./option-list.ts')).applyOptionLists(command, lists)
     done(await mountArchive(mountRequest(archive, directory, command.opts()), report, context.signal))
+  })
+}
+
+/** For bin/supervise alone: goes on with a mount whose server died. */
+function addResume(program: Command, context: Context, done: (code: number) => void): void {
+  program.command('resume', { hidden: true }).action(async () => {
+    const { resumeMount } = await import('../lib/commands/serve.ts')
+    done(await resumeMount(context.signal))
   })
 }
 
