@@ -1,6 +1,5 @@
 import { Command, CommanderError } from 'commander'
-import { existsSync, readFileSync } from 'node:fs'
-import { FlistError } from '../lib/base/index.ts'
+import { FlistError, packageVersion } from '../lib/base/index.ts'
 import { programExamples } from './examples.ts'
 import { addMountOptions, mountRequest } from './mount-options.ts'
 import { Output, write } from './output.ts'
@@ -36,7 +35,7 @@ export function buildProgram(context: Context, done: (code: number) => void): Co
   const program = new Command('flistfs')
   program
     .description('Mount flists: archives of a directory tree whose content is fetched when it is read')
-    .version(version(), '-V, --version', 'print the version')
+    .version(packageVersion(), '-V, --version', 'print the version')
     .exitOverride()
     .configureOutput({ writeOut: (text) => write(1, text), writeErr: () => undefined })
     .helpCommand(false)
@@ -113,12 +112,4 @@ function addDemo(program: Command, context: Context, done: (code: number) => voi
     const self = [process.execPath, process.argv[1] ?? '']
     done(await demo(self, (text, value) => context.output.result(value, text), context.signal))
   })
-}
-
-/** From package.json, beside `bin` in the source and one folder up in `dist`. */
-function version(): string {
-  const candidates = ['../package.json', '../../package.json'].map((path) => new URL(path, import.meta.url))
-  const url = candidates.find((candidate) => existsSync(candidate))
-  const fields = url === undefined ? {} : (JSON.parse(readFileSync(url, 'utf8')) as { version?: string })
-  return fields.version ?? 'unknown'
 }

@@ -14,7 +14,7 @@ import {
 import { giveBackMemory } from '../system/index.ts'
 import { BlockTable, Fetcher, SegmentFiles } from '../vfs/index.ts'
 
-import { ServerAnswers } from './server-answers.ts'
+import { ServerAnswers, type ServerParts } from './server-answers.ts'
 
 const SETTLE_EVERY_MS = 1000
 
@@ -70,7 +70,7 @@ async function main(data: FetchThreadData): Promise<void> {
     log.error('a fault of ours', { error: describeError(error), stack: error.stack }),
   )
   const running = server.run()
-  const answers = new ServerAnswers({
+  const parts = {
     data,
     startedAt,
     index,
@@ -82,8 +82,10 @@ async function main(data: FetchThreadData): Promise<void> {
     counters,
     trace,
     log,
-  })
+  }
+  const answers = new ServerAnswers(parts)
   const control = await serveControl(controlSocketPath(data.id), (request) => answers.answer(request))
+  const metrics = await metricsOf(parts, answers)
   const filling = data.verifyAlways ? Promise.resolve() : fetcher.fillTable(closing.signal)
   if (data.passthrough) void filling.then(() => server.announceAll())
   const settling = settleWhenIdle(server, counters, index, () => {
@@ -95,6 +97,7 @@ async function main(data: FetchThreadData): Promise<void> {
   closing.abort()
   fetcher.close()
   await filling
+  await metrics?.close()
   await control.close()
   await reader[Symbol.asyncDispose]()
   await cache.close()
@@ -121,6 +124,23 @@ function settleWhenIdle(
     release()
     seen = fetched
   }, SETTLE_EVERY_MS)
+}
+
+/** Whoever asks for no metrics does not load them. An address that is taken does not end a mount. */
+async function metricsOf(
+  parts: ServerParts,
+  answers: ServerAnswers,
+): Promise<{ close: () => Promise<void> } | undefined> {
+  const { data, log } = parts
+  if (data.metrics === undefined) return undefined
+  try {
+    const [{ Metrics }, { serveMetrics }] = await Promise.all([import('./metrics.ts'), import('./metrics-server.ts')])
+    const metrics = new Metrics(parts, answers)
+    return await serveMetrics(data.metrics, () => metrics.render())
+  } catch (error) {
+    log.error('metrics are not served', { error: describeError(error) })
+    return undefined
+  }
 }
 
 /** `--store` replaces the archive's own routes. */
