@@ -2,9 +2,12 @@ import { realpathSync, statSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { isatty } from 'node:tty'
 import { defaultCacheDir, describeError, FlistError, LIMITS, type LogLevel, systemCode } from '../base/index.ts'
+import { clearDead, MOUNT_TYPE, supervisor } from '../kernel/index.ts'
 import type { ResolvedArchive } from '../store/index.ts'
-import { goToBackground, launcherPid } from './background.ts'
+import { isAwaited, leaveTerminal, tellSupervisor } from './background.ts'
+import { notifyManager } from '../system/index.ts'
 import { archiveProgress } from './progress.ts'
+import { refuseMounted, zeroOsNames } from './zero-os.ts'
 
 /** The words of `flistfs mount`, checked. */
 export interface MountRequest {
@@ -22,6 +25,11 @@ export interface MountRequest {
   readonly suid: boolean
   readonly dev: boolean
   readonly allowOther: boolean
+  readonly noexec: boolean
+  /** `[xx-xx=]URL`, for an archive that names no store itself. */
+  readonly defaultStores: readonly string[]
+  /** In the place of Zero-OS's mounters (docs/zero-os.md). */
+  readonly asZeroOs: boolean
   readonly logFile: string | undefined
   readonly logLevel: LogLevel
   readonly traceFile?: string | undefined
@@ -55,13 +63,15 @@ export interface MountReport {
  * (docs/decisions/050-one-start.md) the process leaves the terminal once it serves.
  */
 export async function mountArchive(request: MountRequest, report: MountReport, signal: AbortSignal): Promise<number> {
-  const launcher = launcherPid()
+  const background = isAwaited()
   const directory = checkDirectory(request.directory)
   const cacheDir = resolve(request.cacheDir ?? defaultCacheDir())
-  if (request.stores.length > 0) await checkStores(request, report)
+  if (request.asZeroOs) refuseMounted(directory)
+  if (request.stores.length > 0) await checkStores(request.stores, request.storesFromWords, report)
   const archive = await findArchive(request, cacheDir, report, signal)
   const { locateIndex } = await import('../flist/index.ts')
   const { digest, indexPath } = await locateIndex(archive.path, { cacheDir, digest: request.digest }, signal)
+  const stores = await chooseStores(request, indexPath, digest, report)
   const result: MountResult = {
     directory,
     archive: archive.name,
@@ -69,7 +79,7 @@ export async function mountArchive(request: MountRequest, report: MountReport, s
     pid: process.pid,
     cacheDir,
     rw: request.rw !== undefined,
-    foreground: launcher === undefined,
+    foreground: !background,
   }
   const { serveMount } = await import('./serve.ts')
   return serveMount({
@@ -78,8 +88,8 @@ export async function mountArchive(request: MountRequest, report: MountReport, s
     indexPath,
     digest,
     directory,
-    stores: request.stores,
-    baseDir: request.stores.length > 0 ? process.cwd() : archive.baseDir,
+    stores,
+    baseDir: stores.length > 0 ? process.cwd() : archive.baseDir,
     cacheDir,
     cacheBytesMax: request.cacheBytesMax,
     timeoutMs: request.timeoutMs ?? LIMITS.readTimeoutMs,
@@ -88,15 +98,22 @@ export async function mountArchive(request: MountRequest, report: MountReport, s
     suid: request.suid,
     dev: request.dev,
     allowOther: request.allowOther,
+    noexec: request.noexec,
+    ...(request.asZeroOs ? zeroOsNames() : { source: archive.name, subtype: MOUNT_TYPE.slice('fuse.'.length) }),
     logFile: request.logFile === undefined ? undefined : resolve(request.logFile),
     logLevel: request.logLevel,
     traceFile: request.traceFile === undefined ? undefined : resolve(request.traceFile),
     metrics: request.metrics,
     rw: request.rw && { upper: request.rw.upper === undefined ? undefined : resolve(request.rw.upper) },
-    foreground: launcher === undefined,
+    foreground: !background,
     onReady: () => {
       report.mounted(result)
-      if (launcher !== undefined) goToBackground(launcher)
+      if (background) leaveTerminal()
+      const parent = supervisor()
+      if (parent !== undefined) tellSupervisor(parent)
+      if (background) return
+      const deaf = notifyManager(['READY=1', `STATUS=${archive.name} on ${directory}`])
+      if (deaf !== undefined) report.warn(`Cannot tell the service manager: ${deaf}`)
     },
     signal,
   })
@@ -108,9 +125,11 @@ function checkDirectory(name: string): string {
     if (statSync(name).isDirectory()) return realpathSync(name)
   } catch (error) {
     const code = systemCode(error)
+    // What a crash left is no reason to refuse; somebody else's dead mount is.
+    if (code === 'ENOTCONN' && clearDead(name)) return checkDirectory(name)
     if (code === 'ENOTCONN') {
-      throw new FlistError('FLIST_MOUNT_FAILED', `Cannot mount on "${name}": a mount whose server has died is there`, {
-        hint: `Run \`flistfs umount --force ${name}\` first`,
+      throw new FlistError('FLIST_MOUNT_FAILED', `Cannot mount on "${name}": a dead mount that is not ours is there`, {
+        hint: `Unmount it first: umount -l ${name}`,
         cause: error,
       })
     }
@@ -149,8 +168,25 @@ async function findArchive(
   }
 }
 
+/** The operator's stores; none: the archive's own routes; where it has none either, the operator's for such archives. */
+async function chooseStores(
+  { stores, defaultStores }: MountRequest,
+  indexPath: string,
+  digest: string,
+  report: MountReport,
+): Promise<readonly string[]> {
+  if (stores.length > 0 || defaultStores.length === 0) return stores
+  const { openIndex } = await import('../flist/index.ts')
+  const index = openIndex(indexPath, digest)
+  const hasRoutes = index.routes.length > 0
+  index.close()
+  if (hasRoutes) return []
+  await checkStores(defaultStores, true, report)
+  return defaultStores
+}
+
 /** A store that is written wrong is the caller's mistake, said before anything is mounted. Throws FLIST_USAGE. */
-async function checkStores({ stores, storesFromWords }: MountRequest, report: MountReport): Promise<void> {
+async function checkStores(stores: readonly string[], storesFromWords: boolean, report: MountReport): Promise<void> {
   const { hasInlineSecret, parseStoreRoute, parseStoreUrl } = await import('../store/index.ts')
   for (const store of stores) parseStoreUrl(parseStoreRoute(store).url, process.cwd())
   // What stands in the command line, every user of the machine can read.

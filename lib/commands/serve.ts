@@ -7,30 +7,46 @@ import {
   Answers,
   Counters,
   FetchClient,
+  loadState,
   mountDevice,
-  MOUNT_TYPE,
   type MountRecord,
   openDevice,
   OpenFiles,
+  type OpensKeeper,
   passingChangesDir,
   prepareRuntimeDir,
   processStart,
   raiseReadahead,
   readMounts,
+  recordOf,
   registerMount,
+  requestResend,
+  saveState,
   type ServeOptions,
   Session,
+  supervisor,
   topMount,
   Trace,
   unregisterMount,
 } from '../kernel/index.ts'
-import { claimChanges, hideLower, mountOverlay, releaseChanges } from '../runtime/index.ts'
-import { exitNow, MNT, umountAsync } from '../system/index.ts'
+import { claimChanges, hideLower, inheritChanges, mountOverlay, releaseChanges } from '../runtime/index.ts'
+import { exitNow, MNT, notifyManager, umountAsync, watchdogEveryMs } from '../system/index.ts'
 import { BlockTable, CachedReads, SegmentFiles, Tree } from '../vfs/index.ts'
+import { tellSupervisor } from './background.ts'
 import type { FetchThreadData } from './fetch-thread.ts'
 
 /** Milliseconds. */
 const HOUSEKEEP_EVERY_MS = 10_000
+
+/** What a server leaves for the one that comes after it: the words of the mount, and how it stands. */
+interface Legacy {
+  readonly options: SavedOptions
+  readonly served: string
+  readonly overlaid: boolean
+}
+
+type Opens = ReturnType<OpensKeeper['load']>
+type SavedOptions = Omit<ServeOptions, 'onReady' | 'signal' | 'foreground'>
 
 /**
  * Mounts an archive and serves it on this thread until it is unmounted. Resolves with the exit code. Until the first
@@ -38,7 +54,7 @@ const HOUSEKEEP_EVERY_MS = 10_000
  * Throws FLIST_MOUNT_FAILED, FLIST_NOT_PERMITTED, FLIST_INDEX_DAMAGED.
  */
 export async function serveMount(options: ServeOptions): Promise<number> {
-  const log = new Log(options.logFile === undefined ? 2 : openSync(options.logFile, 'a', 0o640), options.logLevel)
+  const log = openLog(options)
   const index = openIndex(options.indexPath, options.digest)
   try {
     return await new Server(options, index, log).run()
@@ -47,11 +63,54 @@ export async function serveMount(options: ServeOptions): Promise<number> {
   }
 }
 
+/**
+ * Goes on with the mount whose server died, for the supervisor that holds its device: nothing is mounted anew, and the
+ * kernel repeats what was not answered. Throws FLIST_NOT_MOUNTED where nothing was left behind.
+ */
+export async function resumeMount(signal: AbortSignal): Promise<number> {
+  const parent = supervisor()
+  const pidStart = parent === undefined ? undefined : processStart(parent)
+  const record = parent === undefined ? undefined : recordOf({ pid: parent, pidStart: pidStart ?? 0 })
+  const legacy = record === undefined ? undefined : (loadState(record.id, 'state') as Legacy | undefined)
+  if (record === undefined || legacy === undefined) {
+    throw new FlistError('FLIST_NOT_MOUNTED', 'Cannot resume: no mount was left by a server of this supervisor')
+  }
+  const onReady = (): void => tellSupervisor(parent ?? 0)
+  const options: ServeOptions = { ...legacy.options, foreground: false, onReady, signal }
+  const log = openLog(options)
+  log.warn('the server died; another goes on', { code: process.env['FLISTFS_DIED'] ?? '', directory: record.directory })
+  const index = await openAgain(options, signal)
+  try {
+    return await new Server(options, index, log, { record, legacy }).run()
+  } finally {
+    index.close()
+  }
+}
+
+function openLog(options: ServeOptions): Log {
+  return new Log(options.logFile === undefined ? 2 : openSync(options.logFile, 'a', 0o640), options.logLevel)
+}
+
+/** The index may have been pruned meanwhile: it is made again. */
+async function openAgain(options: ServeOptions, signal: AbortSignal): Promise<FlistIndex> {
+  try {
+    return openIndex(options.indexPath, options.digest)
+  } catch {
+    const { locateIndex } = await import('../flist/index.ts')
+    const { digest, archivePath, cacheDir } = options
+    const { indexPath } = await locateIndex(archivePath, { cacheDir, digest }, signal)
+    return openIndex(indexPath, digest)
+  }
+}
+
 class Server {
   readonly #options: ServeOptions
   readonly #index: FlistIndex
   readonly #log: Log
-  readonly #id = `${process.pid}-${randomBytes(4).toString('hex')}`
+  readonly #id: string
+  readonly #startedAt: string
+  /** Undefined: this server mounts; else it goes on with what another mounted. */
+  readonly #heir: { readonly record: MountRecord; readonly legacy: Legacy } | undefined
   readonly #table: BlockTable
   readonly #files: SegmentFiles
   readonly #counters = new Counters()
@@ -62,40 +121,42 @@ class Server {
   readonly #fetch: FetchClient
   #failure: unknown
   /** A writable mount's overlay is in the tree. */
-  #overlaid = false
+  #overlaid: boolean
 
-  constructor(options: ServeOptions, index: FlistIndex, log: Log) {
+  constructor(options: ServeOptions, index: FlistIndex, log: Log, heir?: { record: MountRecord; legacy: Legacy }) {
     this.#options = options
     this.#index = index
     this.#log = log
+    this.#heir = heir
+    this.#id = heir?.record.id ?? `${process.pid}-${randomBytes(4).toString('hex')}`
+    this.#startedAt = heir?.record.startedAt ?? new Date().toISOString()
+    this.#overlaid = heir?.legacy.overlaid ?? false
     this.#table = new BlockTable(index.blockCount)
     this.#files = new SegmentFiles(options.cacheDir)
-    this.#served = options.rw === undefined ? options.directory : join(prepareRuntimeDir(), `lower-${this.#id}`)
+    const { rw, directory } = options
+    this.#served =
+      heir?.legacy.served ?? (rw === undefined ? directory : join(prepareRuntimeDir(), `lower-${this.#id}`))
     if (options.traceFile !== undefined) this.#trace.start(options.traceFile)
     this.#fd = openDevice()
     this.#fetch = new FetchClient(fetchThreadUrl(), this.#fetchData(), log)
   }
 
   async run(): Promise<number> {
-    const { directory, rw, suid, dev, allowOther, archiveName, signal } = this.#options
+    const { directory, rw, signal } = this.#options
     signal.throwIfAborted()
-    if (rw !== undefined) mkdirSync(this.#served)
-    mountDevice(this.#fd, {
-      source: archiveName,
-      subtype: MOUNT_TYPE.slice('fuse.'.length),
-      directory: this.#served,
-      suid,
-      dev,
-      allowOther,
-    })
+    if (this.#heir === undefined) this.#mount()
+    else this.#inherit(this.#heir.record)
     const session = this.#session()
     const leave = (): void => void this.#unmount()
     signal.addEventListener('abort', leave)
+    const everyMs = watchdogEveryMs()
+    const watchdog = everyMs === undefined ? undefined : setInterval(() => notifyManager(['WATCHDOG=1']), everyMs)
     const housekeeping = setInterval(() => this.#housekeep(), HOUSEKEEP_EVERY_MS)
     try {
       await session.run()
     } finally {
       clearInterval(housekeeping)
+      clearInterval(watchdog)
       signal.removeEventListener('abort', leave)
       await this.#fetch.close()
       this.#files.close()
@@ -105,6 +166,22 @@ class Server {
     if (this.#failure !== undefined) throw this.#failure
     this.#log.info('unmounted', { directory })
     return 0
+  }
+
+  #mount(): void {
+    const { rw, suid, dev, allowOther, noexec, source, subtype } = this.#options
+    if (rw !== undefined) mkdirSync(this.#served)
+    mountDevice(this.#fd, { source, subtype, directory: this.#served, suid, dev, allowOther, noexec })
+  }
+
+  #inherit(record: MountRecord): void {
+    if (this.#options.rw !== undefined) inheritChanges(this.#changes())
+    registerMount(this.#record(record.connection, record.rw?.overlay ?? -1))
+    // Before Linux 6.9 what the dead server had taken waits for the kernel's own end of it.
+    if (!requestResend(this.#fd))
+      this.#log.warn('this kernel cannot repeat requests: readers of the dead server may wait')
+    this.#options.onReady()
+    setImmediate(() => this.#fetch.start())
   }
 
   #session(): Session {
@@ -118,12 +195,19 @@ class Server {
       wish: { posixAcl: this.#index.hasAcls, passthrough, idmap: true },
       log: this.#log,
       trace: this.#trace,
-      openFiles: passthrough ? new OpenFiles(this.#fd, tree, this.#fetch, this.#log) : undefined,
+      openFiles: passthrough ? new OpenFiles(this.#fd, tree, this.#fetch, this.#opensKeeper(), this.#log) : undefined,
       onInit: () => void this.#ready().catch((error: unknown) => this.#fail(error)),
       onInterrupt: (lo, hi) => this.#fetch.interrupt(lo, hi),
       // Pages of the index come back from the page cache when they are needed; until then they are not ours.
       onIdle: () => this.#index.release(),
     })
+  }
+
+  #opensKeeper(): OpensKeeper {
+    return {
+      load: () => (this.#heir === undefined ? [] : ((loadState(this.#id, 'opens') as Opens | undefined) ?? [])),
+      save: (opens) => saveState(this.#id, 'opens', opens),
+    }
   }
 
   /** The kernel has our answer to INIT. */
@@ -136,13 +220,14 @@ class Server {
     if (rw !== undefined) await this.#makeWritable()
     const overlay = rw === undefined ? -1 : (topMount(readMounts(), directory)?.minor ?? -1)
     registerMount(this.#record(entry.minor, overlay))
+    this.#leaveLegacy()
     this.#log.info('mounted', { directory, digest: this.#options.digest })
     onReady()
     this.#fetch.start()
   }
 
   async #makeWritable(): Promise<void> {
-    const { directory, suid, dev } = this.#options
+    const { directory, source, suid, dev, noexec } = this.#options
     const { mode, owner, owners, mtime } = this.#index
     const at = 2 * (owner[0] ?? 0)
     const changes = this.#changes()
@@ -159,9 +244,18 @@ class Server {
       },
       suid,
       dev,
+      noexec,
+      source,
     })
     this.#overlaid = true
     await hideLower(this.#served)
+  }
+
+  #leaveLegacy(): void {
+    if (supervisor() === undefined) return
+    const { onReady: _ready, signal: _signal, foreground: _foreground, ...options } = this.#options
+    const legacy: Legacy = { options, served: this.#served, overlaid: this.#overlaid }
+    saveState(this.#id, 'state', legacy)
   }
 
   #leaveChanges(): void {
@@ -210,6 +304,7 @@ class Server {
 
   #record(connection: number, overlay: number): MountRecord {
     const { directory, archiveName, digest, cacheDir, rw } = this.#options
+    const parent = supervisor()
     return {
       id: this.#id,
       directory,
@@ -217,10 +312,11 @@ class Server {
       digest,
       pid: process.pid,
       pidStart: processStart(process.pid) ?? 0,
-      startedAt: new Date().toISOString(),
+      startedAt: this.#startedAt,
       cacheDir,
       rw: rw === undefined ? undefined : { upper: rw.upper, overlay },
       connection,
+      supervisor: parent === undefined ? undefined : { pid: parent, pidStart: processStart(parent) ?? 0 },
     }
   }
 

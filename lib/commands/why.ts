@@ -52,7 +52,12 @@ export function locate(
     links += 1
     if (links > LINKS_MAX) break
     if (target.startsWith('/')) at = '/'
-    left.push(...target.split('/').filter((part) => part !== '' && part !== '.').toReversed())
+    left.push(
+      ...target
+        .split('/')
+        .filter((part) => part !== '' && part !== '.')
+        .toReversed(),
+    )
   }
   throw new FlistError('FLIST_NOT_MOUNTED', `Cannot explain "${path}": it is on no mount of ours`, {
     hint: 'See `flistfs list` for what is mounted',

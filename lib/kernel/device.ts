@@ -1,6 +1,7 @@
 import { closeSync, constants, openSync, writeFileSync } from 'node:fs'
 import { FlistError, LIMITS, systemCode } from '../base/index.ts'
-import { mount, MS } from '../system/index.ts'
+import { adopt, mount, MS, write } from '../system/index.ts'
+import { NOTIFY, OUT_HEADER } from '../wire/index.ts'
 
 export interface MountWords {
   /** What /proc/mounts shows as the source. */
@@ -10,12 +11,21 @@ export interface MountWords {
   readonly suid: boolean
   readonly dev: boolean
   readonly allowOther: boolean
+  readonly noexec: boolean
 }
 
 const DEVICE = '/dev/fuse'
 
-/** Opens the FUSE device, not blocking: the session thread polls it. Throws FLIST_NOT_PERMITTED or FLIST_MOUNT_FAILED. */
+/**
+ * Opens the FUSE device, or takes the one that the supervisor holds, so that the mount outlives this process. Not blocking:
+ * the session thread polls it. Throws FLIST_NOT_PERMITTED or FLIST_MOUNT_FAILED.
+ */
 export function openDevice(): number {
+  const held = heldDevice()
+  if (held !== undefined) {
+    adopt(held)
+    return held
+  }
   try {
     return openSync(DEVICE, constants.O_RDWR | constants.O_NONBLOCK)
   } catch (cause) {
@@ -29,6 +39,26 @@ export function openDevice(): number {
   }
 }
 
+/** The descriptor that bin/supervise opened for us. */
+export function heldDevice(): number | undefined {
+  const held = process.env['FLISTFS_DEVICE']
+  return held === undefined || supervisor() === undefined ? undefined : Number(held)
+}
+
+/** The supervisor (bin/supervise) that started this process; undefined where there is none. */
+export function supervisor(): number | undefined {
+  const pid = Number(process.env['FLISTFS_SUPERVISOR'] ?? '')
+  return pid > 1 && pid === process.ppid ? pid : undefined
+}
+
+/** Asks the kernel to repeat every request that was taken but not answered (Linux 6.9, after HAS_RESEND). */
+export function requestResend(fd: number): boolean {
+  const notice = Buffer.alloc(OUT_HEADER.size)
+  notice.writeUInt32LE(OUT_HEADER.size, OUT_HEADER.len)
+  notice.writeInt32LE(NOTIFY.resend, OUT_HEADER.error)
+  return write(fd, notice, notice.length) === notice.length
+}
+
 /** mount(2) of the device on a folder, read-only. Requests queue in the kernel until a session answers them. */
 export function mountDevice(fd: number, words: MountWords): void {
   const options = [
@@ -40,11 +70,11 @@ export function mountDevice(fd: number, words: MountWords): void {
     `max_read=${LIMITS.readBytesMax}`,
   ]
   if (words.allowOther) options.push('allow_other')
-  const flags = MS.RDONLY | (words.suid ? 0 : MS.NOSUID) | (words.dev ? 0 : MS.NODEV)
+  const flags = MS.RDONLY | (words.suid ? 0 : MS.NOSUID) | (words.dev ? 0 : MS.NODEV) | (words.noexec ? MS.NOEXEC : 0)
   try {
     mount(words.source, words.directory, `fuse.${words.subtype}`, flags, options.join(','))
   } catch (error) {
-    closeSync(fd)
+    if (heldDevice() === undefined) closeSync(fd)
     if (error instanceof FlistError && error.code === 'FLIST_NOT_PERMITTED') {
       throw new FlistError(error.code, error.message, { hint: 'Run flistfs as root', cause: error })
     }

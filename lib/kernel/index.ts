@@ -6,27 +6,31 @@ export { isAlive, processStart, signalProcess, waitForEnd } from './processes.ts
 export type { ProcessName } from './processes.ts'
 export {
   controlSocketPath,
+  lastProcess,
   listMounts,
   passingChangesDir,
   prepareRuntimeDir,
+  recordOf,
   registerMount,
   runtimeDir,
   unregisterMount,
 } from './registry.ts'
 export type { MountListing, MountRecord, MountState } from './registry.ts'
 export type { ServeOptions } from './serve-options.ts'
-export { unmount } from './unmount.ts'
+export { loadState, saveState } from './mount-state.ts'
+export { clearDead, unmount } from './unmount.ts'
 export type { UnmountOptions, UnmountResult } from './unmount.ts'
 export { Answers } from './answers.ts'
 export type { MissSink } from './answers.ts'
 export { Counters } from './counters.ts'
 export type { RequestTimes } from './counters.ts'
-export { mountDevice, openDevice, raiseReadahead } from './device.ts'
+export { heldDevice, mountDevice, openDevice, raiseReadahead, requestResend, supervisor } from './device.ts'
 export { Dispatcher } from './dispatch.ts'
 export type { DispatcherParts } from './dispatch.ts'
 export { FetchClient } from './fetch-client.ts'
 export { FetchServer } from './fetch-server.ts'
 export { OpenFiles } from './open-files.ts'
+export type { OpensKeeper } from './open-files.ts'
 export { Session } from './session.ts'
 export { Trace } from './trace.ts'
 export { WaitLog } from './wait-log.ts'

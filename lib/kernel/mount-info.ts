@@ -18,6 +18,13 @@ export interface MountEntry {
 
 /** The type our mounts have. */
 export const MOUNT_TYPE = 'fuse.flistfs'
+/** Zero-OS looks for this one: its mounters all say so, and so do we when we are called in their place. */
+const ZERO_OS_TYPE = 'fuse.g8ufs'
+
+/** True for a type that our mounts may have. Mounters of others have the second one too: ask a record whose it is. */
+export function isOurType(type: string): boolean {
+  return type === MOUNT_TYPE || type === ZERO_OS_TYPE
+}
 
 /** All mounts this process can see, in the order they were made. */
 export function readMounts(path = '/proc/self/mountinfo'): MountEntry[] {

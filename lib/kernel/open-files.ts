@@ -13,10 +13,16 @@ export interface WholeFiles {
   opened(row: number): void
 }
 
-interface Open {
+export interface Open {
   count: number
   /** 0: read through us. */
   backingId: number
+}
+
+/** Keeps the opens of large files for a server that comes after this one: the kernel knows them still. */
+export interface OpensKeeper {
+  load(): readonly (readonly [row: number, open: Open])[]
+  save(opens: readonly (readonly [row: number, open: Open])[]): void
 }
 
 /**
@@ -29,13 +35,16 @@ export class OpenFiles {
   readonly #tree: Tree
   readonly #whole: WholeFiles
   readonly #log: Log
-  readonly #opens = new Map<number, Open>()
+  readonly #keeper: OpensKeeper
+  readonly #opens: Map<number, Open>
 
-  constructor(fd: number, tree: Tree, whole: WholeFiles, log: Log) {
+  constructor(fd: number, tree: Tree, whole: WholeFiles, keeper: OpensKeeper, log: Log) {
     this.#fd = fd
     this.#tree = tree
     this.#whole = whole
     this.#log = log
+    this.#keeper = keeper
+    this.#opens = new Map(keeper.load())
   }
 
   open(frame: Words, reply: Words): number {
@@ -47,6 +56,7 @@ export class OpenFiles {
       this.#opens.set(row, open)
     }
     open.count += 1
+    this.#keep(row)
     const word = BODY_WORD
     reply.u32.fill(0, word, word + OPEN_OUT.size / 4)
     reply.u32[word + OPEN_OUT.openFlags / 4] = open.backingId > 0 ? FOPEN.passthrough : FOPEN.keepCache
@@ -59,14 +69,22 @@ export class OpenFiles {
     const open = row < 0 ? undefined : this.#opens.get(row)
     if (open === undefined) return 0
     open.count -= 1
+    if (open.count === 0) this.#opens.delete(row)
+    this.#keep(row)
     if (open.count > 0) return 0
-    this.#opens.delete(row)
     if (open.backingId > 0) {
       const argument = Buffer.alloc(4)
       argument.writeUInt32LE(open.backingId)
       ioctl(this.#fd, FUSE_IOCTL.backingClose, argument)
     }
     return 0
+  }
+
+  /** Only large files are ever read by the kernel itself; of the others a successor need not know. */
+  #keep(row: number): void {
+    const { size } = this.#tree.index
+    if ((size[row] ?? 0) < LIMITS.ownSegmentBytesMin) return
+    this.#keeper.save([...this.#opens].filter(([opened]) => (size[opened] ?? 0) >= LIMITS.ownSegmentBytesMin))
   }
 
   #row(frame: Words): RowOrErrno {

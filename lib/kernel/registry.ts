@@ -13,8 +13,8 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { FlistError, systemCode } from '../base/index.ts'
-import { MOUNT_TYPE, type MountEntry, readMounts } from './mount-info.ts'
-import { isAlive } from './processes.ts'
+import { isOurType, type MountEntry, readMounts } from './mount-info.ts'
+import { isAlive, type ProcessName } from './processes.ts'
 
 /** What a server writes down about a mount, for `list`, `stats` and `umount`: one file `<runtimeDir>/<id>.json` a mount. */
 export interface MountRecord {
@@ -39,6 +39,8 @@ export interface MountRecord {
   readonly rw?: { readonly upper: string | undefined; readonly overlay: number } | undefined
   /** Minor number of the mount's device: the name of the connection under /sys/fs/fuse/connections. */
   readonly connection: number
+  /** Holds the device, and starts the server again when it dies. */
+  readonly supervisor?: ProcessName | undefined
 }
 
 /** - `mounted`: served. - `dead`: mounted, but its server is gone. - `leaving`: unmounted, its server not yet ended. */
@@ -102,11 +104,11 @@ export function registerMount(record: MountRecord): void {
   }
 }
 
-/** Takes the record and the control socket away. Idempotent. */
+/** Takes the record, the control socket and what was left for a successor away. Idempotent. */
 export function unregisterMount(id: string): void {
   const stem = join(runtimeDir(), checkId(id))
   rmSync(`${stem}.json`, { force: true })
-  rmSync(`${stem}.sock`, { force: true })
+  for (const kind of ['sock', 'state', 'opens']) rmSync(`${stem}.${kind}`, { force: true })
 }
 
 /** Where the changes of a writable mount go that are thrown away when it ends. */
@@ -140,11 +142,23 @@ export function listMounts(mounts: readonly MountEntry[] = readMounts()): MountL
 export function isMountOf(entry: MountEntry, record: MountRecord): boolean {
   if (entry.directory !== record.directory) return false
   if (record.rw !== undefined) return entry.type === 'overlay' && entry.minor === record.rw.overlay
-  return entry.type === MOUNT_TYPE && entry.minor === record.connection
+  return isOurType(entry.type) && entry.minor === record.connection
+}
+
+/** The process that ends last: the supervisor, or a server without one. */
+export function lastProcess(record: MountRecord): ProcessName {
+  return record.supervisor ?? record
+}
+
+/** The record of the mount that a supervisor keeps. */
+export function recordOf(supervisor: ProcessName): MountRecord | undefined {
+  return readRecords().find(
+    (record) => record.supervisor?.pid === supervisor.pid && record.supervisor.pidStart === supervisor.pidStart,
+  )
 }
 
 function stateOf(record: MountRecord, mounts: readonly MountEntry[]): MountState | undefined {
-  const alive = isAlive(record)
+  const alive = isAlive(record) || isAlive(lastProcess(record))
   const mounted = mounts.some((entry) => isMountOf(entry, record))
   if (mounted) return alive ? 'mounted' : 'dead'
   return alive ? 'leaving' : undefined

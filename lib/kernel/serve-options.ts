@@ -26,6 +26,10 @@ export interface ServeOptions {
   readonly suid: boolean
   readonly dev: boolean
   readonly allowOther: boolean
+  readonly noexec: boolean
+  /** What the list of mounts shows as source, and as type behind `fuse.`. */
+  readonly source: string
+  readonly subtype: string
   readonly logFile: string | undefined
   readonly logLevel: LogLevel
   /** Each request and reply goes to this file, until it is switched off. */

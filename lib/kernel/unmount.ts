@@ -3,8 +3,8 @@ import { readdirSync, writeFileSync } from 'node:fs'
 import { describeError, ERRNO, errnoName, FlistError } from '../base/index.ts'
 import { MNT, mount, umount } from '../system/index.ts'
 import { MOUNT_TYPE, type MountEntry, mountNamed, readMounts } from './mount-info.ts'
-import { isAlive, type ProcessName, signalProcess, waitForEnd } from './processes.ts'
-import { forgetMount, isMountOf, listMounts, type MountListing } from './registry.ts'
+import { isAlive, signalProcess, waitForEnd } from './processes.ts'
+import { forgetMount, isMountOf, lastProcess, listMounts, type MountListing } from './registry.ts'
 
 export interface UnmountOptions {
   /** Leave the tree at once; the server ends with its last user. */
@@ -88,6 +88,21 @@ function takeAwayAsUser(entry: MountEntry, flags: number): boolean {
   }
 }
 
+/**
+ * Clears a folder whose mount of ours is dead, its server and whoever held its device gone. False where something else
+ * stands there.
+ */
+export function clearDead(directory: string): boolean {
+  const mounts = readMounts()
+  const top = mountNamed(mounts, directory)
+  if (top === undefined) return false
+  const record = listMounts(mounts).find((listing) => isMountOf(top, listing))
+  if (record === undefined ? top.type !== MOUNT_TYPE : record.state !== 'dead') return false
+  takeAway(top, MNT.DETACH)
+  if (record !== undefined) forgetMount(record)
+  return true
+}
+
 /** Every waiting request fails at once, and every later one. */
 function abortConnection(connection: number): void {
   const path = `${FUSECTL}/${connection}/abort`
@@ -106,14 +121,15 @@ async function waitForServer(
   signal: AbortSignal,
 ): Promise<boolean> {
   if (record === undefined) return true
-  const server: ProcessName = { pid: record.pid, pidStart: record.pidStart }
+  const last = lastProcess(record)
   const shared = listMounts().some((other) => other.id !== record.id && other.pid === record.pid)
   if (shared) return true
-  if (options.lazy && !options.force) return !isAlive(server)
-  if (await waitForEnd(server, LEAVE_MS, signal)) return forget(record)
+  if (options.lazy && !options.force) return !isAlive(last)
+  if (await waitForEnd(last, LEAVE_MS, signal)) return forget(record)
   if (options.force) {
-    signalProcess(server, 'SIGKILL')
-    if (await waitForEnd(server, LEAVE_MS, signal)) return forget(record)
+    // A supervisor starts it again, and that one sees that the device is gone.
+    signalProcess(listMounts().find((now) => now.id === record.id) ?? record, 'SIGKILL')
+    if (await waitForEnd(last, LEAVE_MS, signal)) return forget(record)
   }
   throw new FlistError(
     'FLIST_TIMEOUT',

@@ -26,6 +26,11 @@ export function claimChanges(changes: string, digest: string): void {
   }
 }
 
+/** Takes over the folder from the server that died before this one. */
+export function inheritChanges(changes: string): void {
+  takeOwner(changes)
+}
+
 /** The folder may be used by another process. Call once unmounted; idempotent. */
 export function releaseChanges(changes: string): void {
   const path = join(changes, OWNER)

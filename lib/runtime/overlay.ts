@@ -14,6 +14,8 @@ export interface RootAttributes {
 }
 
 export interface OverlayWords {
+  /** What the list of mounts shows: mount(8) knows by it that a line of fstab is mounted already. */
+  readonly source: string
   /** Where the read-only tree is mounted. */
   readonly lower: string
   /** Holds `upper` and `work`; made if absent, kept. */
@@ -22,6 +24,7 @@ export interface OverlayWords {
   readonly root: RootAttributes
   readonly suid: boolean
   readonly dev: boolean
+  readonly noexec: boolean
 }
 
 /**
@@ -53,8 +56,8 @@ export async function mountOverlay(words: OverlayWords): Promise<void> {
     `workdir=${escapeOption(work)}`,
     ...FEATURES,
   ].join(',')
-  const flags = (words.suid ? 0 : MS.NOSUID) | (words.dev ? 0 : MS.NODEV)
-  const errno = await mountAsync('flistfs', words.directory, 'overlay', flags, data)
+  const flags = (words.suid ? 0 : MS.NOSUID) | (words.dev ? 0 : MS.NODEV) | (words.noexec ? MS.NOEXEC : 0)
+  const errno = await mountAsync(words.source, words.directory, 'overlay', flags, data)
   if (errno === 0) return
   const name = errnoName(errno)
   if (name === 'ESTALE') {

@@ -1,4 +1,5 @@
 export {
+  adopt,
   errno,
   eventLoopFd,
   exitNow,

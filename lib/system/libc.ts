@@ -1,5 +1,5 @@
 import koffi from 'koffi'
-import { closeSync, openSync } from 'node:fs'
+import { closeSync, constants, openSync } from 'node:fs'
 import { errnoName, FlistError, type FlistErrorCode, invariant } from '../base/index.ts'
 
 /**
@@ -20,6 +20,7 @@ const cIoctl = libc.func('int ioctl(int fd, ulong request, _Inout_ void *argumen
 const cMmap = libc.func('void *mmap(void *address, size_t length, int protection, int flags, int fd, long offset)')
 const cMunmap = libc.func('int munmap(void *address, size_t length)')
 const cMadvise = libc.func('int madvise(void *address, size_t length, int advice)')
+const cFcntl = libc.func('int fcntl(int fd, int command, int argument)')
 const cDup2 = libc.func('int dup2(int from, int to)')
 const cSetsid = libc.func('int setsid()')
 /** glibc only. */
@@ -198,6 +199,20 @@ export class PollSet {
   events(at: number): number {
     return this.#records.readInt16LE(8 * at + 6)
   }
+}
+
+const F_SETFD = 2
+const F_GETFL = 3
+const F_SETFL = 4
+const FD_CLOEXEC = 1
+
+/** Makes an inherited descriptor not block (O_NONBLOCK), and keeps it from programs that we start. */
+export function adopt(fd: number): void {
+  const flags: number = cFcntl(fd, F_GETFL, 0)
+  if (flags < 0 || cFcntl(fd, F_SETFL, flags | constants.O_NONBLOCK) < 0) {
+    throw failed('FLIST_SYSTEM', `use descriptor ${fd}`)
+  }
+  cFcntl(fd, F_SETFD, FD_CLOEXEC)
 }
 
 /** dup2(2): `fd` means what `from` means, at once for all threads. */

@@ -10,18 +10,19 @@ const BACKGROUND = JSON.stringify(join(ROOT, 'lib/commands/background.ts'))
 
 /** Stands where bin/flistfs.ts does: the launcher is the thing tried, with a program that does what each case calls for. */
 const PROGRAM = `
-import { goToBackground, launcherPid } from ${BACKGROUND}
+import { isAwaited, leaveTerminal, tellSupervisor } from ${BACKGROUND}
 import { readlinkSync, writeFileSync, writeSync } from 'node:fs'
 const [verb, how, file] = process.argv.slice(2).filter((word) => word !== '--json')
 const note = (text: string) => writeFileSync(file ?? '/dev/null', text)
 process.on('SIGHUP', () => { note('SIGHUP'); process.exit(how === 'own-code' ? 7 : 130) })
-if (launcherPid() === undefined) { writeSync(1, 'foreground ' + verb); process.exit(0) }
+if (!isAwaited()) { writeSync(1, 'foreground ' + verb); process.exit(0) }
 if (how === 'fail') { writeSync(2, 'no such thing'); process.exit(11) }
 if (how === 'crash') throw new Error('broken at start')
 if (how === 'kill') process.kill(process.pid, 'SIGKILL')
 if (how === 'serve') {
   writeSync(1, 'mounted')
-  goToBackground(launcherPid() ?? 0)
+  leaveTerminal()
+  tellSupervisor(process.ppid)
   const ends = [0, 1, 2].map((fd) => readlinkSync('/proc/self/fd/' + fd)).join(' ')
   note([process.pid, process.cwd(), ends].join(' '))
 } else {
@@ -33,7 +34,7 @@ setTimeout(() => {}, 20_000)
 for (const shell of ['dash', 'bash']) {
   t.test(`launcher under ${shell}`, { skip: !hasShell(shell) && `${shell} is not installed` }, async (t) => {
     const dir = t.testdir({ bin: { 'flistfs.ts': PROGRAM } })
-    for (const name of ['flistfs', 'node']) copyFileSync(join(ROOT, 'bin', name), join(dir, 'bin', name))
+    for (const name of ['flistfs', 'node', 'supervise']) copyFileSync(join(ROOT, 'bin', name), join(dir, 'bin', name))
     chmodSync(join(dir, 'bin/flistfs'), 0o755)
     const file = join(dir, 'note')
 

@@ -228,6 +228,14 @@ export class Lab {
       .map(Number)
   }
 
+  /** Kills supervisors and servers together, as nothing but a person or the kernel short of memory would. */
+  async killAll(): Promise<void> {
+    const supervisors = this.servers().filter((pid) => commandLine(pid).includes('bin/supervise'))
+    for (const pid of supervisors) process.kill(pid, 'SIGKILL')
+    for (const pid of this.servers()) process.kill(pid, 'SIGKILL')
+    await until(() => this.servers().length === 0)
+  }
+
   /** Takes everything down and names what the test had left: nothing, where it is right. */
   async close(): Promise<string[]> {
     const left: string[] = []

@@ -35,7 +35,9 @@ async function openFiles(t: Test): Promise<Opened> {
   t.teardown(() => closeSync(fd))
   const whole = new Map<number, string>()
   const asked: number[] = []
-  const files = new OpenFiles(fd, new Tree(index), { whole, opened: (row) => void asked.push(row) }, log)
+  const kept: unknown[] = []
+  const keeper = { load: () => [], save: (opens: unknown) => void kept.push(opens) }
+  const files = new OpenFiles(fd, new Tree(index), { whole, opened: (row) => void asked.push(row) }, keeper, log)
   const [frame, reply] = [makeWords(256), makeWords(256)]
   const path = join(dir, 'segment')
   writeFileSync(path, '')

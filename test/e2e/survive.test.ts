@@ -1,0 +1,81 @@
+import { createHash } from 'node:crypto'
+import { join } from 'node:path'
+import { type Lab, type Mounted, mountTest, PROJECT, until } from './mounted.ts'
+
+const SAMPLE = join(PROJECT, 'fixtures/sample/debian.fl')
+
+async function serverPid(lab: Lab): Promise<number> {
+  const done = await lab.flistfs(['list', '--json'])
+  const [listing] = JSON.parse(done.stdout.toString('utf8')) as { pid: number }[]
+  return listing?.pid ?? 0
+}
+
+/** Kills the server and waits until another has its place. */
+async function killServer(lab: Lab): Promise<void> {
+  const before = await serverPid(lab)
+  process.kill(before, 'SIGKILL')
+  await until(async () => {
+    const now = await serverPid(lab)
+    return now !== before && now !== 0
+  }, 20_000)
+}
+
+/** A digest over every file's bytes, from a process of its own. */
+async function sumOf(lab: Lab, mounted: Mounted): Promise<string> {
+  const sums = await lab.ok('sh', [
+    '-c',
+    'cd "$0" && find . -xdev -type f -print0 | sort -z | xargs -0 sha256sum',
+    mounted.directory,
+  ])
+  return createHash('sha256').update(sums).digest('hex')
+}
+
+mountTest('a server killed under load comes back, and readers never notice', { timeoutMs: 120_000 }, async (t, lab) => {
+  const quiet = await lab.mount(SAMPLE)
+  const right = await sumOf(lab, quiet)
+  await lab.umount(quiet)
+  const mounted = await lab.mount(SAMPLE, { cache: lab.folder('cache-2') })
+  const holder = lab.start('sh', [
+    '-c',
+    'exec 5<"$0/usr/bin/bash"; cd "$0/usr/bin"; while :; do sleep 1; done',
+    mounted.directory,
+  ])
+  const readers = [1, 2, 3].map(async () => {
+    const sums: string[] = []
+    for (let round = 0; round < 3; round += 1) {
+      await lab.run('sh', ['-c', 'echo 3 > /proc/sys/vm/drop_caches'])
+      sums.push(await sumOf(lab, mounted))
+    }
+    return sums
+  })
+  for (let kills = 0; kills < 6; kills += 1) await killServer(lab)
+  for (const sums of await Promise.all(readers)) t.strictSame(sums, [right, right, right], 'every byte, in every round')
+  t.equal(holder.exitCode, null, 'an open file and a current folder outlive every server')
+  t.equal(await lab.ok('cat', [`/proc/${holder.pid}/fd/5`]).then((text) => text.length > 0), true)
+  holder.kill('SIGKILL')
+  t.match(lab.logs(), /the server died; another goes on/)
+  await until(() => holder.signalCode !== null)
+  await lab.umount(mounted)
+})
+
+mountTest('a writable mount survives its server, and keeps its changes', { timeoutMs: 60_000 }, async (t, lab) => {
+  const mounted = await lab.mount(SAMPLE, { words: ['--upper', lab.path('changes')] })
+  await lab.ok('sh', ['-c', 'echo one > "$0/root/note"; rm "$0/etc/bash.bashrc"', mounted.directory])
+  await killServer(lab)
+  t.equal(await lab.ok('cat', [join(mounted.directory, 'root/note')]), 'one\n')
+  await lab.ok('sh', ['-c', 'echo two >> "$0/root/note"', mounted.directory])
+  t.equal((await lab.run('cat', [join(mounted.directory, 'etc/bash.bashrc')])).code, 1)
+  t.match(await lab.ok('chroot', [mounted.directory, '/bin/bash', '-c', 'echo still $(</root/note)']), 'still one two')
+  await lab.umount(mounted)
+  const again = await lab.mount(SAMPLE, { words: ['--upper', lab.path('changes')] })
+  t.equal(await lab.ok('cat', [join(again.directory, 'root/note')]), 'one\ntwo\n')
+  await lab.umount(again)
+})
+
+mountTest('umount ends a mount whose server was just killed', {}, async (t, lab) => {
+  const mounted = await lab.mount(SAMPLE)
+  process.kill(mounted.pid, 'SIGKILL')
+  await lab.umount(mounted)
+  await until(() => lab.servers().length === 0)
+  t.strictSame(JSON.parse((await lab.flistfs(['list', '--json'])).stdout.toString('utf8')), [])
+})
