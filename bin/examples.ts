@@ -33,6 +33,14 @@ export const EXAMPLES: Readonly<Record<string, readonly (readonly [string, strin
     ['trace /mnt/debian /tmp/debian.trace', 'A line for each request and each reply, from now on'],
     ['trace /mnt/debian --off', 'No more'],
   ],
+  cache: [
+    ['cache list', 'What the cache holds, by archive'],
+    ['cache prune --to 5G', 'Remove what was used longest ago until 5 GiB are left'],
+    ['cache prune --older 30d --dry-run', 'What a month without use would remove'],
+    ['cache verify --repair', 'Hash every block and drop the damaged ones'],
+    ['cache pin debian.fl --fetch --store dir:///srv/blocks', 'Fetch an archive now, and keep it'],
+    ['cache unpin debian.fl', 'Let it go again when room is needed'],
+  ],
   demo: [['demo', 'Mount the sample archive and show what is fetched']],
 }
 

@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander'
 import { FlistError, packageVersion } from '../lib/base/index.ts'
 import { programExamples } from './examples.ts'
+import { addCache } from './cache-words.ts'
 import { addMountOptions, mountRequest } from './mount-options.ts'
 import { Output, write } from './output.ts'
 import { type Context, verb } from './verb.ts'
@@ -49,8 +50,10 @@ export function buildProgram(context: Context, done: (code: number) => void): Co
   addMount(program, context, done)
   addResume(program, context, done)
   addUmount(program, context, done)
+  addUpgrade(program, context, done)
   addList(program, context, done)
   addWatching(program, context, done)
+  addCache(program, context, done)
   addDemo(program, context, done)
   return program
 }

@@ -10,11 +10,12 @@ export interface Progress {
   end(): void
 }
 
-/** One line on a terminal that says how far a download is; nothing in a pipe. */
+/** One line on a terminal that says how far a download, or other work on bytes, is; nothing in a pipe. */
 export function archiveProgress(
   write: ((text: string) => void) | undefined,
   name: string,
   isTerminal: boolean,
+  doing = 'Fetching',
 ): Progress {
   if (write === undefined || !isTerminal) return { onProgress: undefined, end: () => undefined }
   const begun = performance.now()
@@ -27,7 +28,7 @@ export function archiveProgress(
       last = now
       shown = true
       const part = total === undefined ? '' : ` of ${displaySize(total)} (${Math.floor((100 * bytes) / total)} %)`
-      write(`\r\u001b[KFetching ${name}: ${displaySize(bytes)}${part}`)
+      write(`\r\u001b[K${doing} ${name}: ${displaySize(bytes)}${part}`)
     },
     end: () => {
       if (shown) write('\r\u001b[K')

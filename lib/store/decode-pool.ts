@@ -4,8 +4,9 @@ import { FlistError, LIMITS, type FlistErrorCode } from '../base/index.ts'
 import { codecReady, prepareCodec } from './codec-tools.ts'
 import { decodeBlock } from './codec.ts'
 import type { BlockFormat, BlockRef } from './port.ts'
+import { giveStored, takeStored } from './spent.ts'
 
-/** To a worker. The stored bytes are copied, not transferred: they are needed again where the worker dies. */
+/** To a worker. The stored bytes are shared, not transferred: they are needed again where the worker dies. */
 export interface DecodeJob {
   readonly number: number
   readonly format: BlockFormat
@@ -26,6 +27,8 @@ export type DecodeReply =
 interface Pending {
   readonly ref: BlockRef
   readonly stored: Buffer
+  /** The same bytes, where the worker reads them. */
+  readonly shared: Buffer
   resolve(plain: Buffer): void
   reject(error: unknown): void
 }
@@ -135,11 +138,14 @@ export class DecodePool {
   #send(lane: Lane, ref: BlockRef, stored: Buffer): Promise<Buffer> {
     const number = this.#number
     this.#number += 1
-    const { format, id, key, plainBytes } = ref
+    const { format, plainBytes } = ref
+    // Copies: a view is sent with all of the memory that it looks at, which is the whole index of an archive.
+    const [id, key] = [new Uint8Array(ref.id), new Uint8Array(ref.key)]
+    const shared = asShared(stored)
     const { promise, resolve, reject } = Promise.withResolvers<Buffer>()
     if (lane.pending.size === 0) this.#guard(lane)
-    lane.pending.set(number, { ref, stored, resolve, reject })
-    lane.worker.postMessage({ number, format, id, key, plainBytes, stored } satisfies DecodeJob)
+    lane.pending.set(number, { ref, stored, shared, resolve, reject })
+    lane.worker.postMessage({ number, format, id, key, plainBytes, stored: shared } satisfies DecodeJob)
     return promise
   }
 
@@ -160,9 +166,18 @@ function settle(lane: Lane, reply: DecodeReply): void {
   lane.pending.delete(reply.number)
   if (lane.pending.size === 0) rest(lane)
   else lane.watch?.refresh()
+  if (job.shared !== job.stored) giveStored(job.shared)
   if ('plain' in reply) job.resolve(Buffer.from(reply.plain.buffer, reply.plain.byteOffset, reply.plain.byteLength))
   else if (reply.failure.code === undefined) inline(job)
   else job.reject(asError(reply.failure.code, reply.failure.message, reply.failure.hint))
+}
+
+/** Sent as it is, a buffer is copied twice, into fresh memory each time: 340 us, against 25 us for one copy here. */
+function asShared(stored: Buffer): Buffer {
+  if (stored.buffer instanceof SharedArrayBuffer) return stored
+  const shared = takeStored(stored.length)
+  shared.set(stored)
+  return shared
 }
 
 function asError(code: FlistErrorCode, message: string, hint: string | undefined): FlistError {

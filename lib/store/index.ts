@@ -13,6 +13,7 @@ export type { RoutedOptions, RoutedSource, SourceState, SourceStats } from './ro
 export { hasInlineSecret, parseStoreRoute, parseStoreUrl, redactUrl } from './store-url.ts'
 export type { StoreRoute, StoreUrl } from './store-url.ts'
 export { withDeadline } from './deadline.ts'
+export { forgetStored, freeBytes } from './spent.ts'
 export { retrying } from './retrying.ts'
 export { segmentPath } from './cache/layout.ts'
 export type { Location, Place } from './cache/layout.ts'

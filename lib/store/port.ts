@@ -3,7 +3,7 @@ export interface BlockSource {
   /** For people: the URL without secrets. */
   readonly name: string
   /**
-   * The stored bytes, or undefined when this source does not have the block. Throws FLIST_STORE_UNREACHABLE / _DENIED /
+   * The stored bytes, which the caller may give back with `giveStored`, or undefined when this source does not have the block. Throws FLIST_STORE_UNREACHABLE / _DENIED /
    * _PROTOCOL / FLIST_TIMEOUT, and FLIST_INTERRUPTED when `signal` aborts. May be called again at any time.
    */
   get(id: Buffer, signal: AbortSignal): Promise<Buffer | undefined>
@@ -27,7 +27,7 @@ export interface BlockRef {
 /** Plain, verified blocks. */
 export interface BlockReader {
   /**
-   * Throws FLIST_BLOCK_CORRUPT, _MISSING, _NOT_ROUTED, FLIST_FILE_TRUNCATED, FLIST_STORE_*, FLIST_TIMEOUT, and
+   * The bytes are the caller's alone. Throws FLIST_BLOCK_CORRUPT, _MISSING, _NOT_ROUTED, FLIST_FILE_TRUNCATED, FLIST_STORE_*, FLIST_TIMEOUT, and
    * FLIST_INTERRUPTED when `signal` aborts.
    */
   read(ref: BlockRef, signal: AbortSignal): Promise<Buffer>

@@ -6,6 +6,7 @@ import { Gate } from './gate.ts'
 import type { BlockReader, BlockRef, BlockSource } from './port.ts'
 import { isTransient, retrying, type RetryOptions, waitAfterMs } from './retrying.ts'
 import { blockFailure, notRouted, tooLate, type Refusal } from './routed-errors.ts'
+import { giveStored } from './spent.ts'
 import { pause } from './wait.ts'
 
 /** A source and the first bytes of the ids it may have. */
@@ -176,7 +177,7 @@ export class RoutedReader implements BlockReader {
     const { name } = member
     try {
       const stored = await member.gate.run(ref.ahead === true, () => source.get(ref.id, signal), signal)
-      if (stored !== undefined) return await this.#pool.decode(ref, stored)
+      if (stored !== undefined) return await this.#decode(ref, stored)
       refusals.push({ name, error: undefined })
       return undefined
     } catch (error) {
@@ -193,6 +194,14 @@ export class RoutedReader implements BlockReader {
         why: error.message,
       })
       return undefined
+    }
+  }
+
+  async #decode(ref: BlockRef, stored: Buffer): Promise<Buffer> {
+    try {
+      return await this.#pool.decode(ref, stored)
+    } finally {
+      giveStored(stored)
     }
   }
 }

@@ -1,6 +1,7 @@
 import { constants, closeSync, fstatSync, open, read, stat } from 'node:fs'
 import { FlistError, LIMITS, systemCode } from '../base/index.ts'
 import type { BlockSource } from './port.ts'
+import { takeStored } from './spent.ts'
 import { abortError, PROTOCOL_HINT, storeError, UNREACHABLE_HINT } from './store-errors.ts'
 
 // O_NONBLOCK: opening a FIFO in the folder must not wait for its writer.
@@ -84,7 +85,7 @@ function readStored(path: string, done: Done): void {
       if (!about.isFile()) return finish(new NotABlock('a block is not a regular file'))
       if (about.size === 0) return finish(new NotABlock('a block is empty'))
       if (about.size > LIMITS.storedBlockBytesMax) return finish(new NotABlock('a block is too large'))
-      readAll(fd, Buffer.allocUnsafeSlow(about.size), 0, finish)
+      readAll(fd, takeStored(about.size), 0, finish)
     } catch (failure) {
       finish(failure)
     }

@@ -1,14 +1,13 @@
 import { FlistError, LIMITS } from '../base/index.ts'
 import type { FlistIndex } from '../flist/index.ts'
-import type { BlockCache, CachedReader } from '../store/index.ts'
+import type { CachedReader } from '../store/index.ts'
 import { plainBytes } from './file-order.ts'
 import { S_IFMT, S_IFREG } from './tree.ts'
 
 export interface FetchAllOptions {
   readonly index: FlistIndex
-  /** Reads through `cache`. */
+  /** Reads through the cache. */
   readonly reader: CachedReader
-  readonly cache: BlockCache
   readonly onProgress?: ((bytes: number, total: number) => void) | undefined
 }
 

@@ -2,6 +2,7 @@ import { describeError, FlistError } from '../../base/index.ts'
 import type { Log } from '../../base/index.ts'
 import { codecReady, prepareCodec } from '../codec-tools.ts'
 import type { BlockReader, BlockRef } from '../port.ts'
+import { freeBytes } from '../spent.ts'
 import type { BlockCache } from './block-cache.ts'
 import type { ClaimRequest } from './claim-desk.ts'
 import type { Location, Place } from './layout.ts'
@@ -16,10 +17,12 @@ export interface CachedReaderOptions {
   readonly now?: () => number
 }
 
-/** At least one of the two is there. `bytes` is shared with other readers: read only. */
+/** At least one of the two is there: a reader ahead gets no bytes of what is in the cache. Read only. */
 export interface CachedBlock {
   readonly location: Location | undefined
   readonly bytes: Buffer | undefined
+  /** `bytes` is nobody else's: `freeBytes` may be called. */
+  readonly alone: boolean
 }
 
 export interface CacheCounters {
@@ -40,6 +43,8 @@ export interface CacheCounters {
 export type BlockState = 'cached' | 'fetching' | 'failed' | 'absent'
 
 interface Waiter extends Leaver {
+  /** Wants the block in the cache, not its bytes. */
+  readonly ahead: boolean
   readonly resolve: (block: CachedBlock) => void
   readonly reject: (error: unknown) => void
 }
@@ -95,7 +100,7 @@ export class CachedReader implements BlockReader {
     if (location !== undefined) {
       this.counters.hits += 1
       return location.bytes === ref.plainBytes
-        ? Promise.resolve({ location, bytes: undefined })
+        ? Promise.resolve({ location, bytes: undefined, alone: false })
         : Promise.reject(wrongLength(ref, location))
     }
     const name = nameOf(ref)
@@ -107,7 +112,7 @@ export class CachedReader implements BlockReader {
       this.counters.misses += 1
       flight = this.#begin(ref, place, name)
     }
-    return this.#join(flight, signal)
+    return this.#join(flight, ref.ahead === true, signal)
   }
 
   /** Where a block stands, asking nobody. */
@@ -190,9 +195,9 @@ export class CachedReader implements BlockReader {
     }
   }
 
-  #join(flight: Flight, signal: AbortSignal): Promise<CachedBlock> {
+  #join(flight: Flight, ahead: boolean, signal: AbortSignal): Promise<CachedBlock> {
     return new Promise((resolve, reject) => {
-      const waiter: Waiter = { resolve, reject, signal, leave: () => this.#leave(flight, waiter) }
+      const waiter: Waiter = { ahead, resolve, reject, signal, leave: () => this.#leave(flight, waiter) }
       this.#leavers.add(waiter)
       flight.waiters.add(waiter)
     })
@@ -214,10 +219,15 @@ export class CachedReader implements BlockReader {
   #settle(flight: Flight, location: Location | undefined, bytes: Buffer | undefined): void {
     if (this.#isCurrent(flight)) this.#flights.delete(flight.name)
     const wrong = bytes === undefined && location?.bytes !== flight.ref.plainBytes
-    for (const waiter of this.#takeWaiters(flight)) {
+    const waiters = this.#takeWaiters(flight)
+    let wanted = 0
+    for (const { ahead } of waiters) if (!ahead || location === undefined) wanted += 1
+    for (const waiter of waiters) {
       if (wrong) waiter.reject(wrongLength(flight.ref, location))
-      else waiter.resolve({ location, bytes })
+      else if (waiter.ahead && location !== undefined) waiter.resolve({ location, bytes: undefined, alone: false })
+      else waiter.resolve({ location, bytes, alone: wanted === 1 })
     }
+    if (wanted === 0 && bytes !== undefined) freeBytes(bytes)
   }
 
   #fail(flight: Flight, error: unknown): void {

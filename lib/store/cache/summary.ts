@@ -1,9 +1,9 @@
 import { statfsSync } from 'node:fs'
 import { dirname } from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
+import type { DatabaseSync } from 'node:sqlite'
 import { describeError, FlistError, LIMITS } from '../../base/index.ts'
 import { databaseInode } from './database.ts'
-import { databasePath } from './layout.ts'
+import { openForReading } from './reading.ts'
 
 export interface CacheSummary {
   readonly bytes: number
@@ -20,7 +20,8 @@ export function cacheSummary(dir: string): CacheSummary {
   if (databaseInode(dir) === 0n) return { bytes: 0, blocks: 0, segments: 0, pins: [], bytesMax: 0 }
   let db: DatabaseSync | undefined
   try {
-    db = new DatabaseSync(databasePath(dir), { readOnly: true, timeout: LIMITS.cacheBusyTimeoutMs })
+    db = openForReading(dir)?.db
+    if (db === undefined) throw new Error('it belongs to another user, or others may write it')
     const number = (sql: string): number => Number(db?.prepare(sql).get()?.['n'] ?? 0)
     return {
       bytes: number('SELECT coalesce(sum(bytes), 0) AS n FROM segment'),
@@ -33,6 +34,7 @@ export function cacheSummary(dir: string): CacheSummary {
       bytesMax: number("SELECT value AS n FROM meta WHERE name = 'bytes_max'"),
     }
   } catch (cause) {
+    if (cause instanceof FlistError) throw cause
     throw new FlistError('FLIST_CACHE_UNUSABLE', `Cannot read the cache "${dir}": ${describeError(cause)}`, {
       hint: 'A damaged cache starts anew at the next mount; to begin now, delete the folder',
       cause,

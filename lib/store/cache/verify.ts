@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { LIMITS, type Log } from '../../base/index.ts'
+import { describeError, LIMITS, type Log } from '../../base/index.ts'
 import { prepareCodec } from '../codec-tools.ts'
 import { nameOf } from './batch.ts'
 import { CacheKeeper } from './keeper.ts'
@@ -41,8 +41,14 @@ export async function verifyCache(dir: string, options: VerifyOptions, signal: A
   await prepareCodec()
   const result: VerifyResult = { blocks: 0, bytes: 0, damaged: 0, moved: 0, database: undefined, repaired: false }
   // Opening for writing sets a database aside that cannot be read at all.
+  const unreadable = options.repair ? faultOfOpening(dir) : undefined
   const keeper = options.repair ? new CacheKeeper(dir, options.log) : undefined
   try {
+    if (unreadable !== undefined) {
+      result.database = unreadable
+      result.repaired = true
+      return result
+    }
     const view = CacheView.open(dir)
     if (view === undefined) return result
     const files = new SegmentFiles(dir)
@@ -60,6 +66,15 @@ export async function verifyCache(dir: string, options: VerifyOptions, signal: A
     return result
   } finally {
     keeper?.close()
+  }
+}
+
+function faultOfOpening(dir: string): string | undefined {
+  try {
+    CacheView.open(dir)?.close()
+    return undefined
+  } catch (error) {
+    return describeError(error)
   }
 }
 
