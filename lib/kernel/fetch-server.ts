@@ -74,6 +74,7 @@ export class FetchServer {
       counters.add('fetchedBytesRead', bytes)
       counters.add('readsFetched', 1)
       this.#reply(message, 0, pieces, bytes, wait)
+      fetcher.release(pieces)
     } catch (error) {
       this.#reply(message, this.#errnoOf(error, stop.signal.aborted, message.row), [], 0, wait)
     } finally {

@@ -1,6 +1,7 @@
 import { FlistError, LIMITS, type Log, describeError, displayBytes } from '../base/index.ts'
 import type { FlistIndex } from '../flist/index.ts'
 import { isFloatRounding } from '../flist/index.ts'
+import { freeBytes } from '../store/index.ts'
 import type { BlockCache, BlockRef, BlockState, CachedBlock, CachedReader, Place } from '../store/index.ts'
 import type { BlockTable } from './block-table.ts'
 import { readFully } from './cached-reads.ts'
@@ -29,6 +30,8 @@ export class Fetcher {
   readonly #order: FileOrder
   readonly #readahead: Readahead
   readonly #ending = new AbortController()
+  /** Blocks that nobody else has, by their memory. */
+  readonly #alone = new WeakMap<ArrayBufferLike, Buffer>()
 
   constructor(parts: FetcherParts) {
     this.#parts = parts
@@ -72,6 +75,14 @@ export class Fetcher {
     }
   }
 
+  /** The caller is done with what `read` gave him. */
+  release(pieces: readonly Buffer[]): void {
+    for (const { buffer } of pieces) {
+      const block = this.#alone.get(buffer)
+      if (block !== undefined) freeBytes(block)
+    }
+  }
+
   /** A reader went over these blocks (the session thread tells, where they were marked): goes on ahead of him. */
   advance(row: number, from: number, to: number): void {
     const run = this.#readahead.advance(row, from, to)
@@ -100,7 +111,10 @@ export class Fetcher {
 
   async #piece(row: number, nth: number, start: number, end: number, signal: AbortSignal): Promise<Buffer> {
     const fetched = await this.#fetch(row, nth, false, signal)
-    if (fetched.bytes !== undefined) return fetched.bytes.subarray(start, end)
+    if (fetched.bytes !== undefined) {
+      if (fetched.alone) this.#alone.set(fetched.bytes.buffer, fetched.bytes)
+      return fetched.bytes.subarray(start, end)
+    }
     const { location } = fetched
     const piece = Buffer.allocUnsafe(end - start)
     const fd = location === undefined ? -1 : this.#parts.files.open(location.segment)
