@@ -17,6 +17,10 @@ export const EXAMPLES: Readonly<Record<string, readonly (readonly [string, strin
     ['umount --lazy /mnt/debian', 'Leave the tree now; files that are open live on'],
     ['umount --force /mnt/debian', 'Even when readers hang or the server is dead'],
   ],
+  upgrade: [
+    ['upgrade /mnt/debian', 'Under a live mount; readers wait for a moment'],
+    ['upgrade --all', 'After a new version was installed'],
+  ],
   list: [
     ['list', 'What is mounted'],
     ['list --json', 'The same for programs'],

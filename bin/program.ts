@@ -4,6 +4,7 @@ import { programExamples } from './examples.ts'
 import { addCache } from './cache-words.ts'
 import { addMountOptions, mountRequest } from './mount-options.ts'
 import { Output, write } from './output.ts'
+import { addUpgrade } from './upgrade-words.ts'
 import { type Context, verb } from './verb.ts'
 import { addWatching } from './watch-words.ts'
 
@@ -48,7 +49,6 @@ export function buildProgram(context: Context, done: (code: number) => void): Co
       throw new FlistError('FLIST_USAGE', why, { hint: 'See `flistfs --help`' })
     })
   addMount(program, context, done)
-  addResume(program, context, done)
   addUmount(program, context, done)
   addUpgrade(program, context, done)
   addList(program, context, done)
@@ -71,14 +71,6 @@ function addMount(program: Command, context: Context, done: (code: number) => vo
     const lists = command.opts<{ options?: string[] }>().options
     if (lists !== undefined) (await import('./option-list.ts')).applyOptionLists(command, lists)
     done(await mountArchive(mountRequest(archive, directory, command.opts()), report, context.signal))
-  })
-}
-
-/** For bin/supervise alone: goes on with a mount whose server died. */
-function addResume(program: Command, context: Context, done: (code: number) => void): void {
-  program.command('resume', { hidden: true }).action(async () => {
-    const { resumeMount } = await import('../lib/commands/serve.ts')
-    done(await resumeMount(context.signal))
   })
 }
 

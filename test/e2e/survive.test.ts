@@ -79,3 +79,23 @@ mountTest('umount ends a mount whose server was just killed', {}, async (t, lab)
   await until(() => lab.servers().length === 0)
   t.strictSame(JSON.parse((await lab.flistfs(['list', '--json'])).stdout.toString('utf8')), [])
 })
+
+mountTest('upgrade puts another server in place under readers', { timeoutMs: 60_000 }, async (t, lab) => {
+  const mounted = await lab.mount(SAMPLE)
+  const right = await sumOf(lab, mounted)
+  const reader = (async () => {
+    await lab.run('sh', ['-c', 'echo 3 > /proc/sys/vm/drop_caches'])
+    return sumOf(lab, mounted)
+  })()
+  for (const words of [[mounted.directory], ['--all']]) {
+    const done = await lab.flistfs(['upgrade', ...words, '--json'])
+    t.equal(done.code, 0, done.stderr)
+    const [result] = JSON.parse(done.stdout.toString('utf8')) as { from: number; to: number }[]
+    t.not(result?.from, result?.to)
+    t.equal(result?.to, await serverPid(lab))
+  }
+  t.equal(await reader, right)
+  t.equal((await lab.flistfs(['upgrade', lab.dir])).code, 1, 'nothing is mounted there')
+  t.equal((await lab.flistfs(['upgrade'])).code, 2)
+  await lab.umount(mounted)
+})

@@ -1,0 +1,61 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { FlistError } from '../base/index.ts'
+import { isAlive, listMounts, mountNamed, type MountListing, readMounts, signalProcess } from '../kernel/index.ts'
+
+/** Milliseconds until the new server must serve. */
+const SERVE_MS = 20_000
+const LOOK_EVERY_MS = 10
+
+export interface UpgradeResult {
+  readonly directory: string
+  /** The server's process before and after. */
+  readonly from: number
+  readonly to: number
+  /** Milliseconds from the old server's end until the new one served: how long a reader waited at most. */
+  readonly stallMs: number
+}
+
+/**
+ * Puts the program that is on the disk now in the place of a mount's server, or of all mounts' servers; nothing is unmounted.
+ * Throws FLIST_NOT_MOUNTED, FLIST_NOT_PERMITTED where a mount has no supervisor, FLIST_TIMEOUT.
+ */
+export async function upgrade(directory: string | undefined, signal: AbortSignal): Promise<UpgradeResult[]> {
+  const results: UpgradeResult[] = []
+  for (const listing of chosen(directory)) results.push(await replaceServer(listing, signal))
+  return results
+}
+
+function chosen(directory: string | undefined): MountListing[] {
+  const mounts = readMounts()
+  const listings = listMounts(mounts).filter(({ state }) => state === 'mounted')
+  if (directory === undefined) return listings
+  const at = mountNamed(mounts, directory)?.directory
+  const found = listings.filter((listing) => listing.directory === at)
+  if (found.length > 0) return found
+  throw new FlistError('FLIST_NOT_MOUNTED', `Cannot upgrade "${directory}": no archive is mounted there`, {
+    hint: 'See `flistfs list` for what is mounted',
+  })
+}
+
+async function replaceServer(listing: MountListing, signal: AbortSignal): Promise<UpgradeResult> {
+  const { supervisor, directory, id, pid } = listing
+  if (supervisor === undefined || !isAlive(supervisor)) {
+    throw new FlistError('FLIST_NOT_PERMITTED', `Cannot upgrade "${directory}": its supervisor is gone`, {
+      hint: 'Mount it again: nobody holds its device but the server itself',
+    })
+  }
+  const began = performance.now()
+  if (!signalProcess(supervisor, 'SIGUSR2')) {
+    throw new FlistError('FLIST_NOT_PERMITTED', `Cannot upgrade "${directory}": it is another user's`)
+  }
+  while (performance.now() - began < SERVE_MS) {
+    await sleep(LOOK_EVERY_MS, undefined, { signal })
+    const now = listMounts().find((other) => other.id === id)
+    if (now !== undefined && now.pid !== pid && isAlive(now)) {
+      return { directory, from: pid, to: now.pid, stallMs: Math.round(performance.now() - began) }
+    }
+  }
+  throw new FlistError('FLIST_TIMEOUT', `Cannot see the new server of "${directory}" within ${SERVE_MS} ms`, {
+    hint: 'The supervisor tries on; `flistfs list` and the log (--log) say more',
+  })
+}
