@@ -13,7 +13,7 @@ export function addUpgrade(program: Command, context: Context, done: (code: numb
       }
       const { upgrade } = await import('../lib/commands/upgrade.ts')
       const results = await upgrade(directory, context.signal)
-      const lines = results.map((one) => `${one.directory}: process ${one.from} -> ${one.to}, ${one.stallMs} ms\n`)
+      const lines = results.map((one) => `${one.directory}: process ${one.from} -> ${one.to}, ${one.tookMs} ms\n`)
       context.output.result(results, lines.join(''))
       done(0)
     })

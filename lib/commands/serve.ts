@@ -6,6 +6,7 @@ import { openIndex, type FlistIndex } from '../flist/index.ts'
 import {
   Answers,
   Counters,
+  endServer,
   FetchClient,
   loadState,
   mountDevice,
@@ -78,10 +79,15 @@ export async function resumeMount(signal: AbortSignal): Promise<number> {
   const onReady = (): void => tellSupervisor(parent ?? 0)
   const options: ServeOptions = { ...legacy.options, foreground: false, onReady, signal }
   const log = openLog(options)
-  log.warn('the server died; another goes on', { code: process.env['FLISTFS_DIED'] ?? '', directory: record.directory })
   const index = await openAgain(options, signal)
   try {
-    return await new Server(options, index, log, { record, legacy }).run()
+    const server = new Server(options, index, log, { record, legacy })
+    const old = process.env['FLISTFS_TAKEOVER']
+    // All is ready: readers wait from here on only.
+    if (old !== undefined) await endServer(Number(old))
+    const why = old === undefined ? `it died (${process.env['FLISTFS_DIED'] ?? ''})` : 'it was replaced'
+    log.warn('another server goes on', { directory: record.directory, why })
+    return await server.run()
   } finally {
     index.close()
   }

@@ -11,8 +11,8 @@ export interface UpgradeResult {
   /** The server's process before and after. */
   readonly from: number
   readonly to: number
-  /** Milliseconds from the old server's end until the new one served: how long a reader waited at most. */
-  readonly stallMs: number
+  /** Milliseconds until the new server served; readers wait for the last few of them. */
+  readonly tookMs: number
 }
 
 /**
@@ -52,7 +52,7 @@ async function replaceServer(listing: MountListing, signal: AbortSignal): Promis
     await sleep(LOOK_EVERY_MS, undefined, { signal })
     const now = listMounts().find((other) => other.id === id)
     if (now !== undefined && now.pid !== pid && isAlive(now)) {
-      return { directory, from: pid, to: now.pid, stallMs: Math.round(performance.now() - began) }
+      return { directory, from: pid, to: now.pid, tookMs: Math.round(performance.now() - began) }
     }
   }
   throw new FlistError('FLIST_TIMEOUT', `Cannot see the new server of "${directory}" within ${SERVE_MS} ms`, {

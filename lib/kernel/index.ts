@@ -2,7 +2,7 @@ export { askControl, serveControl } from './control.ts'
 export type { ControlHandler, ControlRequest, ControlServer } from './control.ts'
 export { mountNamed, MOUNT_TYPE, readMounts, topMount } from './mount-info.ts'
 export type { MountEntry } from './mount-info.ts'
-export { isAlive, processStart, signalProcess, waitForEnd } from './processes.ts'
+export { endServer, isAlive, processStart, signalProcess, waitForEnd } from './processes.ts'
 export type { ProcessName } from './processes.ts'
 export {
   controlSocketPath,

@@ -35,11 +35,7 @@ mountTest('a server killed under load comes back, and readers never notice', { t
   const right = await sumOf(lab, quiet)
   await lab.umount(quiet)
   const mounted = await lab.mount(SAMPLE, { cache: lab.folder('cache-2') })
-  const holder = lab.start('sh', [
-    '-c',
-    'exec 5<"$0/usr/bin/bash"; cd "$0/usr/bin"; while :; do sleep 1; done',
-    mounted.directory,
-  ])
+  const holder = lab.start('sh', ['-c', 'exec 5<"$0/usr/bin/bash"; cd "$0/usr/bin"; exec sleep 100', mounted.directory])
   const readers = [1, 2, 3].map(async () => {
     const sums: string[] = []
     for (let round = 0; round < 3; round += 1) {
@@ -53,7 +49,7 @@ mountTest('a server killed under load comes back, and readers never notice', { t
   t.equal(holder.exitCode, null, 'an open file and a current folder outlive every server')
   t.equal(await lab.ok('cat', [`/proc/${holder.pid}/fd/5`]).then((text) => text.length > 0), true)
   holder.kill('SIGKILL')
-  t.match(lab.logs(), /the server died; another goes on/)
+  t.match(lab.logs(), /another server goes on/)
   await until(() => holder.signalCode !== null)
   await lab.umount(mounted)
 })
