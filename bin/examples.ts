@@ -45,6 +45,7 @@ export const EXAMPLES: Readonly<Record<string, readonly (readonly [string, strin
     ['cache pin debian.fl --fetch --store dir:///srv/blocks', 'Fetch an archive now, and keep it'],
     ['cache unpin debian.fl', 'Let it go again when room is needed'],
   ],
+  config: [['config', 'What settings files and variables say']],
   demo: [['demo', 'Mount the sample archive and show what is fetched']],
 }
 

@@ -67,17 +67,15 @@ export function addMountOptions(command: Command): Command {
     .option('-o, --options <list>', 'options as in fstab: name,name=value (repeatable)', collect)
 }
 
-/** Words to one record. Throws FLIST_USAGE. */
-export function mountRequest(archive: string, directory: string, words: Words): MountRequest {
-  const env = process.env
-  const cacheSize = words.cacheSize ?? (env['FLISTFS_CACHE_SIZE'] || undefined)
-  const timeout = words.timeout ?? (env['FLISTFS_TIMEOUT'] || undefined)
+/** Words, with what settings say in their place, to one record. Throws FLIST_USAGE. */
+export function mountRequest(archive: string, directory: string, words: Words, storesFromWords: boolean): MountRequest {
+  const { cacheSize, timeout } = words
   return {
     archive,
     directory,
-    stores: words.store ?? (env['FLISTFS_STORE'] ?? '').split(/\s+/).filter((url) => url !== ''),
-    storesFromWords: words.store !== undefined,
-    cacheDir: words.cache ?? (env['FLISTFS_CACHE'] || undefined),
+    stores: words.store ?? [],
+    storesFromWords,
+    cacheDir: words.cache,
     cacheBytesMax: cacheSize === undefined ? undefined : parseSize(cacheSize),
     timeoutMs: timeout === undefined ? undefined : parseDuration(timeout, 'a time to wait'),
     verifyAlways: words.verify === 'always',
@@ -93,7 +91,7 @@ export function mountRequest(archive: string, directory: string, words: Words): 
     traceFile: words.trace,
     metrics: words.metrics === undefined ? undefined : checkAddress(words.metrics),
     digest: words.digest === undefined ? undefined : parseDigest(words.digest),
-    hub: words.hub ?? (env['FLISTFS_HUB'] || undefined),
+    hub: words.hub,
     rw: words.rw || words.upper !== undefined ? { upper: words.upper } : undefined,
   }
 }

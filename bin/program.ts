@@ -1,10 +1,12 @@
 import { Command, CommanderError } from 'commander'
 import { FlistError, packageVersion } from '../lib/base/index.ts'
+import { addConfig } from './config-words.ts'
 import { programExamples } from './examples.ts'
 import { addCache } from './cache-words.ts'
 import { addMountOptions, mountRequest } from './mount-options.ts'
 import { Output, write } from './output.ts'
 import { addUpgrade } from './upgrade-words.ts'
+import { applySettings } from './settings.ts'
 import { type Context, verb } from './verb.ts'
 import { addWatching } from './watch-words.ts'
 
@@ -48,12 +50,18 @@ export function buildProgram(context: Context, done: (code: number) => void): Co
       const why = name === undefined ? 'Cannot do nothing: a verb is missing' : `Cannot understand the verb "${name}"`
       throw new FlistError('FLIST_USAGE', why, { hint: 'See `flistfs --help`' })
     })
+  program.hook('preAction', async (_program, action) => {
+    const lists = action.opts<{ options?: string[] }>().options
+    if (lists !== undefined) (await import('./option-list.ts')).applyOptionLists(action, lists)
+    await applySettings(program, action)
+  })
   addMount(program, context, done)
   addUmount(program, context, done)
   addUpgrade(program, context, done)
   addList(program, context, done)
   addWatching(program, context, done)
   addCache(program, context, done)
+  addConfig(program, context, done)
   addDemo(program, context, done)
   return program
 }
@@ -68,9 +76,9 @@ function addMount(program: Command, context: Context, done: (code: number) => vo
       mounted: (result: Parameters<typeof mountText>[0]) => context.output.result(result, mountText(result)),
       progress: context.output.json ? undefined : (text: string) => write(2, text),
     }
-    const lists = command.opts<{ options?: string[] }>().options
-    if (lists !== undefined) (await import('./option-list.ts')).applyOptionLists(command, lists)
-    done(await mountArchive(mountRequest(archive, directory, command.opts()), report, context.signal))
+    const storesFromWords = command.getOptionValueSource('store') === 'cli'
+    const request = mountRequest(archive, directory, command.opts(), storesFromWords)
+    done(await mountArchive(request, report, context.signal))
   })
 }
 

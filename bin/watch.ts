@@ -16,7 +16,11 @@ const HEADER_EVERY = 20
  * Shows the numbers of mounts again and again: redrawn on a terminal, a line a mount in a pipe, with --json one value a line.
  * Ends with 0 when it is interrupted or nobody reads any more.
  */
-export async function watchStats(look: () => Promise<MountStats[]>, everyMs: number, context: Context): Promise<number> {
+export async function watchStats(
+  look: () => Promise<MountStats[]>,
+  everyMs: number,
+  context: Context,
+): Promise<number> {
   const { output, signal } = context
   const draw = output.json ? jsonLine : isatty(1) ? redraw : new Lines(everyMs).next
   try {
@@ -57,17 +61,21 @@ class Lines {
     this.#count += 1
     const time = new Date().toISOString().slice(11, 19)
     for (const answer of answers) {
-      if ('error' in answer) rows.push([time, '-', '-', '-', '-', '-', '-', `${answer.directory}: ${answer.error.message}`])
+      if ('error' in answer)
+        rows.push([time, '-', '-', '-', '-', '-', '-', `${answer.directory}: ${answer.error.message}`])
       else rows.push(this.#row(time, answer))
     }
-    return table(rows.map((row) => row.map((cell, at) => (at === row.length - 1 ? cell : cell.padEnd(WIDTHS[at] ?? 0)))))
+    return table(
+      rows.map((row) => row.map((cell, at) => (at === row.length - 1 ? cell : cell.padEnd(WIDTHS[at] ?? 0)))),
+    )
   }
 
   #row(time: string, answer: Exclude<MountStats, { error: unknown }>): string[] {
     const now = sampleOf(answer)
     const before = this.#before.get(answer.directory)
     this.#before.set(answer.directory, now)
-    const rate = (key: keyof Sample): number => (before === undefined ? 0 : Math.max(0, now[key] - before[key]) / this.#seconds)
+    const rate = (key: keyof Sample): number =>
+      before === undefined ? 0 : Math.max(0, now[key] - before[key]) / this.#seconds
     const { blocks, reads } = answer
     const here = blocks.total === 0 ? '-' : `${Math.floor((100 * blocks.cached) / blocks.total)} %`
     return [

@@ -26,7 +26,12 @@ export function whyText(answer: WhyResult): string {
     text += indent(table([['STORE', 'STATE', 'MEAN ms', 'REQUESTS', 'FAILURES', 'LAST ERROR'], ...rows]))
   }
   if (absent.length > 0) {
-    const rows = absent.map(({ block, id, state, stores: names }) => [String(block), id, state, names.join(', ') || 'none'])
+    const rows = absent.map(({ block, id, state, stores: names }) => [
+      String(block),
+      id,
+      state,
+      names.join(', ') || 'none',
+    ])
     text += indent(table([['BLOCK', 'ID', 'STATE', 'STORES, IN THIS ORDER'], ...rows]))
     const rest = blocks.total - blocks.cached - absent.length
     if (rest > 0) text += `  and ${rest} more\n`
@@ -41,7 +46,8 @@ function verdict({ kind, blocks, stores, waiting, changed, absent, errors }: Why
   if (blocks.lacking > 0) return `Its end cannot be read: the archive lacks ${blocks.lacking} of its blocks`
   if (blocks.cached === blocks.total) return 'All of it is in the cache: reading it asks no store'
   if (absent.some(({ stores: names }) => names.length === 0)) return 'No store covers some of its blocks'
-  if (stores.length > 0 && stores.every(({ coolMs }) => coolMs > 0)) return 'Every store that may have its blocks has failed lately'
+  if (stores.length > 0 && stores.every(({ coolMs }) => coolMs > 0))
+    return 'Every store that may have its blocks has failed lately'
   if (waiting.length > 0) return 'Readers wait for blocks that are being fetched'
   if (errors.length > 0) return 'Its last reads failed'
   return 'Some of it is not in the cache: reading it waits for the stores below'

@@ -18,6 +18,7 @@ interface Value {
   readonly metricName?: string
 }
 type Stats = ReturnType<ServerAnswers['stats']>
+type StoreNumber = 'requests' | 'failures' | 'missing' | 'bytes' | 'latencyMsSum'
 type Read = (stats: Stats) => number | Value[]
 
 /** What a server has done, as Prometheus reads it. The numbers are those of `stats`, taken anew each time. */
@@ -95,7 +96,7 @@ export class Metrics {
   }
 
   #addStores(): void {
-    const add = (name: string, help: string, key: Exclude<keyof SourceStats, 'name'>, scale = 1): void =>
+    const add = (name: string, help: string, key: StoreNumber, scale = 1): void =>
       this.#add(name, 'counter', help, (stats) => byStore(stats.stores, (store) => store[key] * scale))
     add('flistfs_store_requests_total', 'Requests to a store', 'requests')
     add(
