@@ -21,6 +21,23 @@ export function freeBytes(bytes: Uint8Array): void {
   if (buffer instanceof ArrayBuffer) buffer.transfer(0)
 }
 
+/** A block that several readers were given: freed when each has said that he is done. */
+export class SharedBytes {
+  readonly bytes: Buffer
+  #readers: number
+
+  constructor(bytes: Buffer, readers: number) {
+    this.bytes = bytes
+    this.#readers = readers
+  }
+
+  /** Once for each reader; who never calls leaves the block to the collector. */
+  done(): void {
+    this.#readers -= 1
+    if (this.#readers === 0) freeBytes(this.bytes)
+  }
+}
+
 const slots: SharedArrayBuffer[] = []
 
 /**

@@ -1,7 +1,7 @@
 import { FlistError, LIMITS, type Log, describeError, displayBytes } from '../base/index.ts'
 import type { FlistIndex } from '../flist/index.ts'
 import { isFloatRounding } from '../flist/index.ts'
-import { freeBytes } from '../store/index.ts'
+import { SharedBytes } from '../store/index.ts'
 import type { BlockCache, BlockRef, BlockState, CachedBlock, CachedReader, Place } from '../store/index.ts'
 import type { BlockTable } from './block-table.ts'
 import { readFully } from './cached-reads.ts'
@@ -30,8 +30,8 @@ export class Fetcher {
   readonly #order: FileOrder
   readonly #readahead: Readahead
   readonly #ending = new AbortController()
-  /** Blocks that nobody else has, by their memory. */
-  readonly #alone = new WeakMap<ArrayBufferLike, Buffer>()
+  /** What the pieces of reads are parts of. */
+  readonly #whole = new WeakMap<Buffer, SharedBytes>()
 
   constructor(parts: FetcherParts) {
     this.#parts = parts
@@ -77,9 +77,9 @@ export class Fetcher {
 
   /** The caller is done with what `read` gave him. */
   release(pieces: readonly Buffer[]): void {
-    for (const { buffer } of pieces) {
-      const block = this.#alone.get(buffer)
-      if (block !== undefined) freeBytes(block)
+    for (const piece of pieces) {
+      this.#whole.get(piece)?.done()
+      this.#whole.delete(piece)
     }
   }
 
@@ -111,14 +111,13 @@ export class Fetcher {
 
   async #piece(row: number, nth: number, start: number, end: number, signal: AbortSignal): Promise<Buffer> {
     const fetched = await this.#fetch(row, nth, false, signal)
-    if (fetched.bytes !== undefined) {
-      if (fetched.alone) this.#alone.set(fetched.bytes.buffer, fetched.bytes)
-      return fetched.bytes.subarray(start, end)
-    }
+    if (fetched.bytes !== undefined) return this.#part(fetched.bytes, start, end, fetched.shared)
     const { location } = fetched
     const piece = Buffer.allocUnsafe(end - start)
     const fd = location === undefined ? -1 : this.#parts.files.open(location.segment)
-    if (location !== undefined && fd >= 0 && readFully(fd, piece, 0, end - start, location.offset + start)) return piece
+    if (location !== undefined && fd >= 0 && readFully(fd, piece, 0, end - start, location.offset + start)) {
+      return this.#part(piece, 0, piece.length, new SharedBytes(piece, 1))
+    }
     // The segment went away or is shorter than its rows say: fetched once more, past the cache's word.
     this.#parts.cache.forget(this.#ref(row, nth, false).key)
     const again = await this.#fetch(row, nth, false, signal)
@@ -127,7 +126,13 @@ export class Fetcher {
         hint: 'Look at the disk of the cache folder',
       })
     }
-    return again.bytes.subarray(start, end)
+    return this.#part(again.bytes, start, end, again.shared)
+  }
+
+  #part(bytes: Buffer, start: number, end: number, shared: SharedBytes | undefined): Buffer {
+    const piece = bytes.subarray(start, end)
+    if (shared !== undefined) this.#whole.set(piece, shared)
+    return piece
   }
 
   async #fetch(row: number, nth: number, ahead: boolean, signal: AbortSignal): Promise<CachedBlock> {

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { LIMITS } from '../../lib/base/index.ts'
-import { forgetStored, freeBytes, giveStored, takeStored } from '../../lib/store/spent.ts'
+import { forgetStored, freeBytes, giveStored, SharedBytes, takeStored } from '../../lib/store/spent.ts'
 
 void t.test('freeBytes() empties a large buffer that is all of its memory', async (t) => {
   const bytes = Buffer.allocUnsafeSlow(524_288)
@@ -56,4 +56,13 @@ void t.test('small, too large and foreign bytes have no such memory', async (t) 
   }
   giveStored(Buffer.from(new SharedArrayBuffer(100_000)))
   t.not(takeStored(100_000).buffer.byteLength, 100_000)
+})
+
+void t.test('SharedBytes frees with the last reader', async (t) => {
+  const bytes = Buffer.allocUnsafeSlow(100_000)
+  const shared = new SharedBytes(bytes, 2)
+  shared.done()
+  t.equal(bytes.length, 100_000)
+  shared.done()
+  t.equal(bytes.length, 0)
 })

@@ -2,7 +2,7 @@ import { describeError, FlistError } from '../../base/index.ts'
 import type { Log } from '../../base/index.ts'
 import { codecReady, prepareCodec } from '../codec-tools.ts'
 import type { BlockReader, BlockRef } from '../port.ts'
-import { freeBytes } from '../spent.ts'
+import { freeBytes, SharedBytes } from '../spent.ts'
 import type { BlockCache } from './block-cache.ts'
 import type { ClaimRequest } from './claim-desk.ts'
 import type { Location, Place } from './layout.ts'
@@ -21,8 +21,8 @@ export interface CachedReaderOptions {
 export interface CachedBlock {
   readonly location: Location | undefined
   readonly bytes: Buffer | undefined
-  /** `bytes` is nobody else's: `freeBytes` may be called. */
-  readonly alone: boolean
+  /** Where `bytes` came from a store: who calls `done` does not touch them again. */
+  readonly shared: SharedBytes | undefined
 }
 
 export interface CacheCounters {
@@ -100,7 +100,7 @@ export class CachedReader implements BlockReader {
     if (location !== undefined) {
       this.counters.hits += 1
       return location.bytes === ref.plainBytes
-        ? Promise.resolve({ location, bytes: undefined, alone: false })
+        ? Promise.resolve({ location, bytes: undefined, shared: undefined })
         : Promise.reject(wrongLength(ref, location))
     }
     const name = nameOf(ref)
@@ -222,10 +222,11 @@ export class CachedReader implements BlockReader {
     const waiters = this.#takeWaiters(flight)
     let wanted = 0
     for (const { ahead } of waiters) if (!ahead || location === undefined) wanted += 1
+    const shared = bytes === undefined ? undefined : new SharedBytes(bytes, wanted)
     for (const waiter of waiters) {
       if (wrong) waiter.reject(wrongLength(flight.ref, location))
-      else if (waiter.ahead && location !== undefined) waiter.resolve({ location, bytes: undefined, alone: false })
-      else waiter.resolve({ location, bytes, alone: wanted === 1 })
+      else if (waiter.ahead && location !== undefined) waiter.resolve({ location, bytes: undefined, shared: undefined })
+      else waiter.resolve({ location, bytes, shared })
     }
     if (wanted === 0 && bytes !== undefined) freeBytes(bytes)
   }
