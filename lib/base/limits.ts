@@ -68,6 +68,17 @@ export const LIMITS = {
   triesPerStore: 3,
   /** Milliseconds a store that failed is asked last. */
   storeCoolDownMs: 5_000,
+  /** Failures in a row after which a store is left alone but for a probe now and then. */
+  failuresToOpen: 5,
+  /** Milliseconds until the first probe of a store that is left alone; doubled by each that fails, up to the second. */
+  breakerPauseMs: 250,
+  breakerPauseMaxMs: 10_000,
+  /** Milliseconds a read waits for such a probe; where it is further away the read fails at once. */
+  breakerWaitMs: 2_000,
+  /** Requests that wait for one store which has answered nobody for `storeStallMs`; more are refused. */
+  waitingPerStore: 1024,
+  /** Milliseconds. */
+  storeStallMs: 2_000,
   /** Connections to one store. */
   connectionsPerStore: 16,
   /** Milliseconds a block's failure is remembered: the kernel asks up to three times before a reader sees EIO. */
@@ -107,6 +118,7 @@ export const LIMITS = {
 invariant(LIMITS.readBytesMax >= 2 * LIMITS.blockBytesMax, 'a read covers two blocks')
 invariant(LIMITS.segmentBytes >= 4 * LIMITS.ownSegmentBytesMin, 'a segment holds several files')
 invariant(LIMITS.readTimeoutMs > LIMITS.tryTimeoutMs, 'a read outlives one try')
+invariant(LIMITS.waitingPerStore <= LIMITS.backgroundRequestsMax / 4, 'a dead store leaves the kernel slots for others')
 invariant(
   LIMITS.storedBlockBytesMax > 32 + LIMITS.blockBytesMax + LIMITS.blockBytesMax / 6,
   'snappy may grow by a sixth',

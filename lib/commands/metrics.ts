@@ -107,6 +107,12 @@ export class Metrics {
     add('flistfs_store_missing_total', 'Blocks that a store does not have', 'missing')
     add('flistfs_store_received_bytes_total', 'Stored bytes received from a store', 'bytes')
     add('flistfs_store_request_seconds_total', 'Time that requests to a store took, added up', 'latencyMsSum', 0.001)
+    this.#add(
+      'flistfs_store_up',
+      'gauge',
+      '1 where a store is asked, 0 where it is left alone after failures',
+      (stats) => byStore(stats.stores, ({ state }) => (state === 'open' ? 0 : 1)),
+    )
   }
 
   #addProcess(): void {

@@ -3,6 +3,7 @@ import { abortError } from './store-errors.ts'
 
 interface Waiter {
   readonly enter: () => void
+  readonly refuse: (error: Error) => void
 }
 
 /**
@@ -22,6 +23,19 @@ export class Gate {
     this.#max = max
     this.#aheadMax = Math.max(1, max - Math.ceil(max / 4))
     this.#name = name
+  }
+
+  /** How many wait for their turn. */
+  get waiting(): number {
+    return this.#demand.size + this.#ahead.size
+  }
+
+  /** Sends all away who wait for their turn. */
+  refuseAll(error: () => Error): void {
+    for (const queue of [this.#demand, this.#ahead]) {
+      for (const waiter of queue) waiter.refuse(error())
+      queue.clear()
+    }
   }
 
   /** Runs `work` when its turn comes; throws FLIST_INTERRUPTED (or the signal's coded reason) where `signal` aborts before. */
@@ -62,6 +76,10 @@ export class Gate {
         enter: () => {
           signal.removeEventListener('abort', onAbort)
           resolve()
+        },
+        refuse: (error) => {
+          signal.removeEventListener('abort', onAbort)
+          reject(error)
         },
       }
       queue.add(waiter)

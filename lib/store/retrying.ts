@@ -1,6 +1,6 @@
 import { FlistError, LIMITS } from '../base/index.ts'
 import type { BlockSource } from './port.ts'
-import { RetryAfter } from './store-errors.ts'
+import { LeftAlone, RetryAfter } from './store-errors.ts'
 import { backoffMs, pause } from './wait.ts'
 
 /** The first pause after a failed try, and the longest; milliseconds. */
@@ -16,9 +16,14 @@ export interface RetryOptions {
   readonly maxMs?: number
 }
 
+/** True where the store did not answer, or that it cannot now. */
+export function isSilence(error: unknown): error is FlistError {
+  return error instanceof FlistError && (error.code === 'FLIST_STORE_UNREACHABLE' || error.code === 'FLIST_TIMEOUT')
+}
+
 /** True where the same store may answer better a moment later. */
 export function isTransient(error: unknown): boolean {
-  return error instanceof FlistError && (error.code === 'FLIST_STORE_UNREACHABLE' || error.code === 'FLIST_TIMEOUT')
+  return isSilence(error) && !(error.cause instanceof LeftAlone)
 }
 
 /** `inner`, asked again with growing, jittered pauses while it does not answer. A refusal or an answer is final. */

@@ -1,5 +1,6 @@
 import { FlistError, type FlistErrorCode } from '../base/index.ts'
 import type { BlockRef } from './port.ts'
+import { isSilence } from './retrying.ts'
 
 /** What one store said; without an error it does not have the block. */
 export interface Refusal {
@@ -19,7 +20,8 @@ export function notRouted(ref: BlockRef): FlistError {
 export function blockFailure(ref: BlockRef, refusals: readonly Refusal[]): FlistError {
   const errors = refusals.flatMap(({ error }) => (error === undefined ? [] : [error]))
   const corrupt = errors.find((error) => error.code === 'FLIST_BLOCK_CORRUPT')
-  const first = errors[0]
+  // Who did not answer may have it: that passes, the rest does not.
+  const first = errors.find((error) => isSilence(error)) ?? errors[0]
   const message = `Cannot read block "${hex(ref)}": ${said(ref, refusals)}`
   if (corrupt !== undefined)
     return new FlistError('FLIST_BLOCK_CORRUPT', message, { hint: ASK_ANOTHER, cause: corrupt })

@@ -2,9 +2,10 @@ import { FlistError, LIMITS, type Log } from '../base/index.ts'
 import { codecReady, prepareCodec } from './codec-tools.ts'
 import { bounded } from './deadline.ts'
 import type { DecodePool } from './decode-pool.ts'
-import { Gate } from './gate.ts'
+import type { BreakerOptions } from './breaker.ts'
+import { Member, type SourceState, type SourceStats } from './member.ts'
 import type { BlockReader, BlockRef, BlockSource } from './port.ts'
-import { isTransient, retrying, type RetryOptions, waitAfterMs } from './retrying.ts'
+import { isTransient, waitAfterMs } from './retrying.ts'
 import { blockFailure, notRouted, tooLate, type Refusal } from './routed-errors.ts'
 import { giveStored } from './spent.ts'
 import { pause } from './wait.ts'
@@ -18,26 +19,6 @@ export interface RoutedSource {
   readonly source: BlockSource
 }
 
-export interface SourceStats {
-  readonly name: string
-  requests: number
-  /** Stored bytes received. */
-  bytes: number
-  /** Requests that threw, and blocks that were corrupt. */
-  failures: number
-  /** Answers "not here". */
-  missing: number
-  latencyMsSum: number
-}
-
-/** What a source that may have a block does at this moment. */
-export interface SourceState extends SourceStats {
-  /** Milliseconds that it is still asked last, because it failed. */
-  readonly coolMs: number
-  /** Why it failed last, and when (ISO 8601). */
-  readonly lastError: { readonly at: string; readonly code: string; readonly message: string } | undefined
-}
-
 export interface RoutedOptions {
   readonly pool: DecodePool
   /** Close the pool with the reader. */
@@ -46,38 +27,28 @@ export interface RoutedOptions {
   readonly timeoutMs?: number
   /** Milliseconds a source that failed is asked last. */
   readonly coolDownMs?: number
+  /** When a source is left alone, and how long. */
+  readonly breaker?: BreakerOptions
   /** Requests in flight at one source. */
   readonly inFlightMax?: number
   readonly tries?: number
   readonly log?: Log
 }
 
-interface Member {
-  readonly name: string
-  readonly origin: BlockSource
-  /** One call, counted. */
-  readonly once: BlockSource
-  /** The tries that remain after the first, counted alike. */
-  readonly patient: BlockSource
-  readonly gate: Gate
-  readonly stats: SourceStats
-  coolUntil: number
-  lastError: SourceState['lastError']
-}
-
 /**
  * Reads blocks from whoever has them: in the order of the routes, the next one where a source fails, lacks the block or
- * gives wrong bytes; those that failed lately last. Where all fail, those that did not answer are asked again with pauses.
+ * gives wrong bytes; those that failed lately last. Where all fail, those that did not answer are asked again with pauses. A
+ * source that stays silent is left alone (`Breaker`) and tried beside a read that others answer.
  */
 export class RoutedReader implements BlockReader {
   readonly #routes: { start: number; end: number; member: Member }[] = []
   readonly #members: Member[] = []
   readonly #pool: DecodePool
   readonly #timeoutMs: number
-  readonly #coolDownMs: number
   readonly #tries: number
   readonly #ownsPool: boolean
   readonly #log: Log | undefined
+  readonly #ending = new AbortController()
   #closing: Promise<void> | undefined
 
   constructor(routes: readonly RoutedSource[], options: RoutedOptions) {
@@ -89,14 +60,18 @@ export class RoutedReader implements BlockReader {
     } = options
     this.#pool = pool
     this.#timeoutMs = timeoutMs
-    this.#coolDownMs = options.coolDownMs ?? LIMITS.storeCoolDownMs
     this.#log = options.log
     this.#tries = tries
     this.#ownsPool = options.ownsPool ?? false
     for (const { start, end, source } of routes) {
       let member = this.#members.find((known) => known.origin === source)
       if (member === undefined) {
-        member = openMember(source, inFlightMax, { tries: tries - 1, totalMs: timeoutMs })
+        member = new Member(source, {
+          inFlightMax,
+          retries: { tries: tries - 1, totalMs: timeoutMs },
+          breaker: { restMs: options.coolDownMs ?? LIMITS.storeCoolDownMs, ...options.breaker },
+          log: options.log,
+        })
         this.#members.push(member)
       }
       this.#routes.push({ start, end, member })
@@ -107,6 +82,7 @@ export class RoutedReader implements BlockReader {
     if (!codecReady()) await prepareCodec()
     const members = this.#candidates(ref.id[0] ?? 0)
     if (members.length === 0) throw notRouted(ref)
+    this.#probe(members, ref)
     const refusals: Refusal[] = []
     const late = (): Error => tooLate(ref, this.#timeoutMs, refusals)
     return bounded((own) => this.#readFrom(members, ref, refusals, own), this.#timeoutMs, late, 'all', signal)
@@ -114,17 +90,12 @@ export class RoutedReader implements BlockReader {
 
   /** Counters of each source, since the start. */
   stats(): SourceStats[] {
-    return this.#members.map(({ stats }) => ({ ...stats }))
+    return this.#members.map((member) => member.stats())
   }
 
   /** The sources that may have a block whose id begins with this byte, in the order they would be asked now. */
   statesFor(first: number): SourceState[] {
-    const now = Date.now()
-    return this.#candidates(first).map(({ stats, coolUntil, lastError }) => ({
-      ...stats,
-      coolMs: Math.max(0, coolUntil - now),
-      lastError,
-    }))
+    return this.#candidates(first).map((member) => ({ ...member.stats(), coolMs: Math.round(member.breaker.restMs) }))
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -133,27 +104,46 @@ export class RoutedReader implements BlockReader {
   }
 
   async #close(): Promise<void> {
+    this.#ending.abort()
     await Promise.allSettled(this.#members.map(({ origin }) => origin[Symbol.asyncDispose]()))
     if (this.#ownsPool) await this.#pool.close()
   }
 
+  /** Who may have the block, in the order to ask. */
   #candidates(first: number): Member[] {
-    const now = Date.now()
-    const warm: Member[] = []
-    const cool: Member[] = []
+    const well: Member[] = []
+    const failing: Member[] = []
+    const open: Member[] = []
     for (const { start, end, member } of this.#routes) {
-      if (first < start || first > end || warm.includes(member) || cool.includes(member)) continue
-      if (member.coolUntil > now) cool.push(member)
-      else warm.push(member)
+      if (first < start || first > end) continue
+      const { state } = member.breaker
+      const list = state === 'ok' ? well : state === 'failing' ? failing : open
+      if (!list.includes(member)) list.push(member)
     }
-    return cool.length === 0 ? warm : [...warm, ...cool]
+    return failing.length === 0 && open.length === 0 ? well : [...well, ...failing, ...open]
+  }
+
+  /** While one is well, nobody need wait to learn whether the others are well again: they are asked beside. */
+  #probe(members: readonly Member[], ref: BlockRef): void {
+    if (members[0]?.breaker.state !== 'ok') return
+    for (const member of members) {
+      const { breaker } = member
+      if (breaker.state === 'ok' || breaker.isProbing || breaker.restMs > 0 || member.isProbed) continue
+      member.isProbed = true
+      const probing = member.get(ref.id, true, false, this.#ending.signal)
+      // The breaker hears of it either way.
+      probing
+        .then((stored) => stored !== undefined && giveStored(stored))
+        .catch(() => undefined)
+        .finally(() => (member.isProbed = false))
+    }
   }
 
   async #readFrom(members: Member[], ref: BlockRef, refusals: Refusal[], signal: AbortSignal): Promise<Buffer> {
     const again: { member: Member; notBefore: number }[] = []
     const end = Date.now() + this.#timeoutMs
     for (const member of members) {
-      const plain = await this.#attempt(member, member.once, ref, refusals, signal)
+      const plain = await this.#attempt(member, false, ref, refusals, signal)
       if (plain !== undefined) return plain
       const error = refusals.at(-1)?.error
       const notBefore = Date.now() + waitAfterMs(error, 0)
@@ -161,7 +151,7 @@ export class RoutedReader implements BlockReader {
     }
     for (const { member, notBefore } of again) {
       await pause(Math.max(0, notBefore - Date.now()), member.name, signal)
-      const plain = await this.#attempt(member, member.patient, ref, refusals, signal)
+      const plain = await this.#attempt(member, true, ref, refusals, signal)
       if (plain !== undefined) return plain
     }
     throw blockFailure(ref, refusals)
@@ -169,24 +159,24 @@ export class RoutedReader implements BlockReader {
 
   async #attempt(
     member: Member,
-    source: BlockSource,
+    patient: boolean,
     ref: BlockRef,
     refusals: Refusal[],
     signal: AbortSignal,
   ): Promise<Buffer | undefined> {
     const { name } = member
     try {
-      const stored = await member.gate.run(ref.ahead === true, () => source.get(ref.id, signal), signal)
+      const stored = await member.get(ref.id, ref.ahead === true, patient, signal)
       if (stored !== undefined) return await this.#decode(ref, stored)
       refusals.push({ name, error: undefined })
       return undefined
     } catch (error) {
       // A wrong length under the right hash is the archive's fault: every copy says the same.
       if (signal.aborted || !(error instanceof FlistError) || error.code === 'FLIST_FILE_TRUNCATED') throw error
-      if (error.code === 'FLIST_BLOCK_CORRUPT') member.stats.failures += 1
-      member.coolUntil = Date.now() + this.#coolDownMs
+      if (error.code === 'FLIST_BLOCK_CORRUPT') member.gaveWrong(error)
       refusals.push({ name, error })
-      member.lastError = { at: new Date().toISOString(), code: error.code, message: error.message }
+      // Said once, when it was left alone.
+      if (member.breaker.state === 'open') return undefined
       this.#log?.warn('a store failed', {
         store: name,
         block: ref.id.toString('hex'),
@@ -203,43 +193,5 @@ export class RoutedReader implements BlockReader {
     } finally {
       giveStored(stored)
     }
-  }
-}
-
-function openMember(origin: BlockSource, inFlightMax: number, retries: RetryOptions): Member {
-  const { name } = origin
-  const stats: SourceStats = { name, requests: 0, bytes: 0, failures: 0, missing: 0, latencyMsSum: 0 }
-  const once = counted(origin, stats)
-  return {
-    name,
-    origin,
-    once,
-    patient: retrying(once, retries),
-    gate: new Gate(inFlightMax, name),
-    stats,
-    coolUntil: 0,
-    lastError: undefined,
-  }
-}
-
-function counted(source: BlockSource, stats: SourceStats): BlockSource {
-  return {
-    name: source.name,
-    async get(id, signal) {
-      const began = performance.now()
-      stats.requests += 1
-      try {
-        const stored = await source.get(id, signal)
-        if (stored === undefined) stats.missing += 1
-        else stats.bytes += stored.length
-        return stored
-      } catch (error) {
-        if (!(error instanceof FlistError) || error.code !== 'FLIST_INTERRUPTED') stats.failures += 1
-        throw error
-      } finally {
-        stats.latencyMsSum += performance.now() - began
-      }
-    },
-    [Symbol.asyncDispose]: () => source[Symbol.asyncDispose](),
   }
 }

@@ -11,6 +11,11 @@ export class RetryAfter extends Error {
   }
 }
 
+/** The cause of an error with which a store that is left alone is not even asked; it names no moment to try again. */
+export class LeftAlone extends Error {
+  override readonly name = 'LeftAlone'
+}
+
 export function storeError(code: FlistErrorCode, name: string, why: string, hint: string, cause?: unknown): FlistError {
   return new FlistError(
     code,

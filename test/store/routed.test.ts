@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { FlistError } from '../../lib/base/index.ts'
+import { FlistError, LIMITS } from '../../lib/base/index.ts'
 import { DecodePool } from '../../lib/store/decode-pool.ts'
 import { openReader } from '../../lib/store/open.ts'
 import type { BlockSource } from '../../lib/store/port.ts'
@@ -71,12 +71,85 @@ void t.test('the next source is asked when one fails, lacks the block or gives w
   t.match(routed.stats()[5], { name: 'c', failures: 1 })
 })
 
-void t.test('who failed is asked first again after a while', async (t) => {
+void t.test('who failed is asked beside after a while, and first again when it answers', async (t) => {
   const a = failing('a', 'FLIST_STORE_UNREACHABLE')
-  const routed = reader(t, [a, new CountingSource('b', [block])], { coolDownMs: 0 })
+  const b = new CountingSource('b', [block])
+  const routed = reader(t, [a, b], { coolDownMs: 0 })
+  await routed.read(ref, NEVER)
+  t.same([a.gets, b.gets], [1, 1])
+  t.match(routed.stats()[0], { state: 'failing', lastError: { code: 'FLIST_STORE_UNREACHABLE' } })
+  a.behave = () => new Promise(() => {})
   await routed.read(ref, NEVER)
   await routed.read(ref, NEVER)
-  t.equal(a.gets, 2)
+  t.same([a.gets, b.gets], [2, 3], 'nobody waits for it, and it is asked once at a time')
+  const again = reader(t, [a, b], { coolDownMs: 0 })
+  a.behave = () => Promise.reject(storeError('FLIST_TIMEOUT', 'a', 'late', 'Wait'))
+  await again.read(ref, NEVER)
+  a.behave = undefined
+  a.blocks.set(ref.id.toString('hex'), stored)
+  await again.read(ref, NEVER)
+  await new Promise(setImmediate)
+  t.match(again.stats()[0], { state: 'ok' })
+  const [gets, others] = [a.gets, b.gets]
+  await again.read(ref, NEVER)
+  t.same([a.gets, b.gets], [gets + 1, others])
+})
+
+/** Times of the breaker that a test need not wait for. */
+const QUICK = { failuresMax: 3, pauseMs: 20, pauseMaxMs: 40 }
+
+void t.test('a source that stays silent is left alone, and healed by a probe', async (t) => {
+  const a = failing('a', 'FLIST_STORE_UNREACHABLE')
+  const routed = reader(t, [a], { tries: 1, breaker: { failuresMax: 3, pauseMs: 100_000, pauseMaxMs: 100_000 } })
+  for (let nth = 0; nth < 3; nth += 1) await t.rejects(routed.read(ref, NEVER), { code: 'FLIST_STORE_UNREACHABLE' })
+  t.match(routed.stats()[0], { state: 'open', requests: 3 })
+  await t.rejects(routed.read(ref, NEVER), { code: 'FLIST_STORE_UNREACHABLE', message: /left alone.*a test says so/ })
+  t.equal(a.gets, 3, 'it is not even asked')
+
+  const b = failing('b', 'FLIST_STORE_UNREACHABLE')
+  const quick = reader(t, [b], { breaker: QUICK })
+  await t.rejects(quick.read(ref, NEVER), { code: 'FLIST_STORE_UNREACHABLE' })
+  t.match(quick.stats()[0], { state: 'open' })
+  b.behave = undefined
+  b.blocks.set(ref.id.toString('hex'), stored)
+  const gets = b.gets
+  const reads = await Promise.all(Array.from({ length: 20 }, () => quick.read(ref, NEVER)))
+  t.ok(
+    reads.every((bytes) => bytes.equals(plain)),
+    'reads wait for the probe, then all go on',
+  )
+  t.equal(b.gets, gets + 20)
+  t.match(quick.stats()[0], { state: 'ok', openForMs: 0, lastError: { message: /a test says so/ } })
+})
+
+void t.test('who waits for a place at a source goes elsewhere when that is left alone', async (t) => {
+  const a = new CountingSource('a')
+  const fail: (() => void)[] = []
+  a.behave = () =>
+    new Promise((_, reject) => fail.push(() => reject(storeError('FLIST_TIMEOUT', 'a', 'no answer', 'Wait'))))
+  const b = new CountingSource('b', [block])
+  const routed = reader(t, [a, b], { inFlightMax: 3, breaker: QUICK })
+  const reads = Array.from({ length: 50 }, () => routed.read(ref, NEVER))
+  while (fail.length < 3) await new Promise(setImmediate)
+  for (const one of fail) one()
+  t.ok((await Promise.all(reads)).every((bytes) => bytes.equals(plain)))
+  t.equal(b.gets, 50)
+  t.ok(a.gets <= 4, `${a.gets} asked the dead one`)
+})
+
+void t.test('a source that answers nobody does not collect readers', async (t) => {
+  const a = new CountingSource('a')
+  a.behave = (_, signal) =>
+    new Promise((_, reject) => signal.addEventListener('abort', () => reject(abortError(signal, 'a'))))
+  const b = new CountingSource('b', [block])
+  const routed = reader(t, [a, b], { inFlightMax: 1, timeoutMs: 60_000 })
+  const leave = new AbortController()
+  const crowd = Array.from({ length: LIMITS.waitingPerStore + 1 }, () => routed.read(ref, leave.signal))
+  const ended = Promise.allSettled(crowd)
+  await new Promise((resolve) => setTimeout(resolve, LIMITS.storeStallMs + 50))
+  t.ok((await routed.read(ref, NEVER)).equals(plain), 'the next one goes elsewhere at once')
+  leave.abort()
+  t.ok((await ended).every(({ status }) => status === 'rejected'))
 })
 
 void t.test('ranges: only who covers the first byte is asked', async (t) => {

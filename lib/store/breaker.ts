@@ -1,0 +1,120 @@
+import { LIMITS } from '../base/index.ts'
+
+/** `ok`: answers. `failing`: failed lately. `open`: silent so often that it is left alone but for a probe now and then. */
+export type BreakerState = 'ok' | 'failing' | 'open'
+
+export interface BreakerOptions {
+  /** Failures in a row after which it opens. */
+  readonly failuresMax?: number
+  /** Milliseconds a store that failed is asked last. */
+  readonly restMs?: number
+  /** Milliseconds it stays open at first, and at most: doubled by each probe that fails. */
+  readonly pauseMs?: number
+  readonly pauseMaxMs?: number
+  /** Milliseconds, never set back. */
+  readonly now?: () => number
+}
+
+/**
+ * What is known of one store's health. Who asks it says `enter` before and one of `answered`, `failed`, `left` after. Where it
+ * is open nobody may enter, until a pause is over; then one may, and the others wait for what he finds (`settled`).
+ */
+export class Breaker {
+  readonly #failuresMax: number
+  readonly #restMs: number
+  readonly #pauseMs: number
+  readonly #pauseMaxMs: number
+  readonly #now: () => number
+  #state: BreakerState = 'ok'
+  #silences = 0
+  #pauses = 0
+  /** Until then it is asked last (failing), or not at all (open). */
+  #restUntil = 0
+  #openSince = 0
+  #isProbing = false
+  #waiters: (() => void)[] = []
+
+  constructor(options: BreakerOptions = {}) {
+    this.#failuresMax = options.failuresMax ?? LIMITS.failuresToOpen
+    this.#restMs = options.restMs ?? LIMITS.storeCoolDownMs
+    this.#pauseMs = options.pauseMs ?? LIMITS.breakerPauseMs
+    this.#pauseMaxMs = options.pauseMaxMs ?? LIMITS.breakerPauseMaxMs
+    this.#now = options.now ?? performance.now.bind(performance)
+  }
+
+  get state(): BreakerState {
+    return this.#state
+  }
+
+  get openForMs(): number {
+    return this.#state === 'open' ? this.#now() - this.#openSince : 0
+  }
+
+  /** Milliseconds until it may be asked as others are; 0 where it may now. */
+  get restMs(): number {
+    return this.#state === 'ok' ? 0 : Math.max(0, this.#restUntil - this.#now())
+  }
+
+  get isProbing(): boolean {
+    return this.#isProbing
+  }
+
+  /** Whether the caller may ask the store now. Where it is open the first caller after a pause is the probe. */
+  enter(): boolean {
+    if (this.#state !== 'open') return true
+    if (this.#isProbing || this.restMs > 0) return false
+    this.#isProbing = true
+    return true
+  }
+
+  /** Resolves when the probe that is under way has ended; `enter` says more. */
+  settled(): Promise<void> {
+    if (!this.#isProbing) return Promise.resolve()
+    return new Promise((resolve) => this.#waiters.push(resolve))
+  }
+
+  /** It gave a block, or said that it has none. True where that healed it. */
+  answered(): boolean {
+    const healed = this.#state !== 'ok'
+    this.#state = 'ok'
+    this.#silences = 0
+    this.#pauses = 0
+    this.#endProbe()
+    return healed
+  }
+
+  /** It failed. `silent`: it did not answer at all, or that it cannot now. True where that opened it. */
+  failed(silent: boolean): boolean {
+    const wasOpen = this.#state === 'open'
+    const wasProbe = wasOpen && this.#isProbing
+    this.#silences = silent ? this.#silences + 1 : 0
+    if (this.#silences >= this.#failuresMax || (wasOpen && silent)) {
+      // Requests that were under way when it opened say nothing new.
+      if (!wasOpen || wasProbe) this.#pause()
+      if (!wasOpen) this.#openSince = this.#now()
+      this.#state = 'open'
+    } else {
+      this.#state = 'failing'
+      this.#pauses = 0
+      this.#restUntil = this.#now() + this.#restMs
+    }
+    this.#endProbe()
+    return this.#state === 'open' && !wasOpen
+  }
+
+  /** Who entered went away without an answer. */
+  left(): void {
+    this.#endProbe()
+  }
+
+  #pause(): void {
+    this.#restUntil = this.#now() + Math.min(this.#pauseMaxMs, this.#pauseMs * 2 ** this.#pauses)
+    this.#pauses += 1
+  }
+
+  #endProbe(): void {
+    if (!this.#isProbing) return
+    this.#isProbing = false
+    for (const wake of this.#waiters.splice(0)) wake()
+  }
+}
