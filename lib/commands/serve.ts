@@ -234,7 +234,7 @@ class Server {
 
   async #makeWritable(): Promise<void> {
     const { directory, source, suid, dev, noexec } = this.#options
-    const { mode, owner, owners, mtime } = this.#index
+    const { mode, owner, owners, mtime, mtimeNs } = this.#index
     const at = 2 * (owner[0] ?? 0)
     const changes = this.#changes()
     claimChanges(changes, this.#options.digest)
@@ -246,7 +246,9 @@ class Server {
         mode: (mode[0] ?? 0) & 0o7777,
         uid: owners[at] ?? 0,
         gid: owners[at + 1] ?? 0,
-        mtime: ((mtime[0] ?? 0) >>> 0) + (mtime[1] ?? 0) * 2 ** 32,
+        mtimeSeconds: ((mtime[0] ?? 0) >>> 0) + (mtime[1] ?? 0) * 2 ** 32,
+        mtimeNs: mtimeNs?.[0] ?? 0,
+        xattrs: this.#index.xattrs(0),
       },
       suid,
       dev,

@@ -1,7 +1,7 @@
-import { chmodSync, chownSync, existsSync, mkdirSync, rmdirSync, statSync, utimesSync } from 'node:fs'
+import { chmodSync, chownSync, existsSync, mkdirSync, rmdirSync, statSync } from 'node:fs'
 import { release } from 'node:os'
 import { errnoName, FlistError } from '../base/index.ts'
-import { MNT, mountAsync, MS, umountAsync } from '../system/index.ts'
+import { MNT, mountAsync, MS, setTimes, setXattr, umountAsync } from '../system/index.ts'
 
 /** The root's attributes: an overlay shows those of its upper folder. */
 export interface RootAttributes {
@@ -9,8 +9,10 @@ export interface RootAttributes {
   readonly mode: number
   readonly uid: number
   readonly gid: number
-  /** Seconds, with a fraction. */
-  readonly mtime: number
+  readonly mtimeSeconds: number
+  readonly mtimeNs: number
+  /** ACLs among them. */
+  readonly xattrs: readonly { readonly name: Buffer; readonly value: Buffer }[]
 }
 
 export interface OverlayWords {
@@ -82,7 +84,8 @@ function prepareUpper(upper: string, work: string, { root, changes }: OverlayWor
     mkdirSync(upper)
     chownSync(upper, root.uid, root.gid)
     chmodSync(upper, root.mode)
-    utimesSync(upper, root.mtime, root.mtime)
+    for (const { name, value } of root.xattrs) setXattr(upper, name.toString('latin1'), value)
+    setTimes(upper, root.mtimeSeconds, root.mtimeNs)
   } catch (cause) {
     throw new FlistError('FLIST_MOUNT_FAILED', `Cannot keep changes in "${changes}"`, {
       hint: 'Name a folder that can be written with --upper',

@@ -19,6 +19,8 @@ export {
   read,
   redirect,
   setsid,
+  setTimes,
+  setXattr,
   umount,
   umountAsync,
   write,

@@ -20,6 +20,10 @@ const cIoctl = libc.func('int ioctl(int fd, ulong request, _Inout_ void *argumen
 const cMmap = libc.func('void *mmap(void *address, size_t length, int protection, int flags, int fd, long offset)')
 const cMunmap = libc.func('int munmap(void *address, size_t length)')
 const cMadvise = libc.func('int madvise(void *address, size_t length, int advice)')
+const cUtimensat = libc.func('int utimensat(int dir, const char *path, const uint8_t *times, int flags)')
+const cSetxattr = libc.func(
+  'int setxattr(const char *path, const char *name, const uint8_t *value, size_t size, int flags)',
+)
 const cFcntl = libc.func('int fcntl(int fd, int command, int argument)')
 const cDup2 = libc.func('int dup2(int from, int to)')
 const cSetsid = libc.func('int setsid()')
@@ -213,6 +217,23 @@ export function adopt(fd: number): void {
     throw failed('FLIST_SYSTEM', `use descriptor ${fd}`)
   }
   cFcntl(fd, F_SETFD, FD_CLOEXEC)
+}
+
+const AT_FDCWD = -100
+
+/** utimensat(2): both times of a file, whole seconds and nanoseconds. Throws FLIST_SYSTEM. */
+export function setTimes(path: string, seconds: number, nanoseconds: number): void {
+  const times = Buffer.alloc(32)
+  for (const at of [0, 16]) {
+    times.writeBigInt64LE(BigInt(seconds), at)
+    times.writeBigInt64LE(BigInt(nanoseconds), at + 8)
+  }
+  if (cUtimensat(AT_FDCWD, path, times, 0) !== 0) throw failed('FLIST_SYSTEM', `set the times of "${path}"`)
+}
+
+/** setxattr(2). Throws FLIST_SYSTEM. */
+export function setXattr(path: string, name: string, value: Buffer): void {
+  if (cSetxattr(path, name, value, value.length, 0) !== 0) throw failed('FLIST_SYSTEM', `set "${name}" of "${path}"`)
 }
 
 /** dup2(2): `fd` means what `from` means, at once for all threads. */

@@ -2,7 +2,8 @@ import { createHash } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { goldenDir } from '../golden.ts'
-import { type Lab, mountTest, PROJECT, until } from './mounted.ts'
+import { type Lab, lacks, mountTest, PROJECT, until } from './mounted.ts'
+import { packTree } from './pack-tree.ts'
 
 const golden = goldenDir()
 const ARCHIVE = golden ? `${golden}/fl/debian.fl` : join(PROJECT, 'fixtures/sample/debian.fl')
@@ -166,5 +167,21 @@ mountTest(
       t.equal(await lab.ok('stat', ['-c', '%i', `${merged}/etc/issue`]), ino, `${options}: and after mounting again`)
       await lab.ok('umount', [merged])
     }
+  },
+)
+
+mountTest(
+  'the root of a writable mount has the attributes of the archive',
+  { skip: lacks('getfattr') },
+  async (t, lab) => {
+    const tree = lab.folder('tree')
+    await lab.ok('sh', ['-c', 'chown 7:8 "$0"; chmod 1775 "$0"; touch -d "2001-02-03 04:05:06.123456789" "$0"', tree])
+    const xattrs = new Map([['', [{ name: Buffer.from('user.note'), value: Buffer.from('of the root') }]]])
+    await packTree(tree, lab.path('root.fl'), lab.folder('store'), xattrs)
+    const mounted = await lab.mount('root.fl', { words: ['--rw'] })
+    const facts = await lab.ok('stat', ['-c', '%a %u %g %y', mounted.directory])
+    t.match(facts, /^1775 7 8 2001-02-03 04:05:06\.123456789/)
+    t.match(await lab.ok('getfattr', ['-d', '--absolute-names', mounted.directory]), 'user.note="of the root"')
+    await lab.umount(mounted)
   },
 )
