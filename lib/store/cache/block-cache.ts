@@ -141,6 +141,7 @@ export class BlockCache {
     to: number,
     found: (block: number, at: Location) => void,
   ): number {
+    this.#try((ledger) => ledger.learnKeys())
     let count = 0
     for (let block = from; block < to; block += 1) {
       const key = keys.subarray(block * keyBytes, (block + 1) * keyBytes)

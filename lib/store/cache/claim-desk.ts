@@ -11,6 +11,8 @@ export interface ClaimRequest {
   won: boolean
   /** Another owner was waited for. */
   waited: boolean
+  /** How often no claim was found, and none could be made. */
+  turns: number
   /** The claim that was seen last, and since when, by the clock that is never set. */
   seen: { owner: number; until: number; since: number } | undefined
 }
@@ -25,6 +27,7 @@ export interface ClaimDeskPort {
   failed(error: unknown): void
 }
 
+const TURNS_MAX = 8
 const POLL_MS_MIN = 2
 const POLL_MS_MAX = 50
 
@@ -43,7 +46,7 @@ export class ClaimDesk {
 
   /** `answer` is called once, later, unless the request is cancelled before. */
   request(key: Buffer, answer: ClaimAnswer): ClaimRequest {
-    const request: ClaimRequest = { key, answer, won: false, waited: false, seen: undefined }
+    const request: ClaimRequest = { key, answer, won: false, waited: false, turns: 0, seen: undefined }
     this.#queued.add(request)
     this.#port.schedule()
     return request
@@ -117,7 +120,9 @@ export class ClaimDesk {
     try {
       const claim = ledger.claimOf(request.key)
       if (claim === undefined) {
-        // Its owner failed, or gave up: our turn.
+        // Its owner failed, or gave up: our turn. Where a damaged row keeps every claim away, each fetches for himself.
+        request.turns += 1
+        if (request.turns > TURNS_MAX) return this.#leave(request, true, undefined)
         this.#waiting.delete(request)
         this.#queued.add(request)
         this.#port.schedule()

@@ -47,3 +47,9 @@ export function alignUp(offset: number): number {
 export function fits(place: Place, bytes: number): boolean {
   return place.offset % CACHE_LAYOUT.placeBytes === 0 && place.offset + bytes <= place.fileBytes
 }
+
+/** Whether a location could be one at all: a damaged row may say anything. */
+export function isPossible({ segment, offset, bytes }: Location): boolean {
+  if (!Number.isSafeInteger(segment) || !Number.isSafeInteger(offset)) return false
+  return segment > 0 && offset >= 0 && bytes >= 1 && bytes <= CACHE_LAYOUT.placeBytes
+}

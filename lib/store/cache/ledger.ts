@@ -1,5 +1,8 @@
 import type { DatabaseSync, SQLInputValue, StatementSync } from 'node:sqlite'
+import { systemCode } from '../../base/index.ts'
 import { databaseInode, faultOf, noteSegment, openDatabase } from './database.ts'
+import { isPossible } from './layout.ts'
+import { KnownKeys } from './known-keys.ts'
 import type { Location } from './layout.ts'
 import { isStale, openForReading } from './reading.ts'
 import type { ReadableDatabase } from './reading.ts'
@@ -51,7 +54,7 @@ export class Ledger {
   readonly #db: DatabaseSync
   readonly #do: Statements
   readonly #me: Identity
-
+  readonly #known = new KnownKeys(this)
   /** `databaseStamp` where it was opened for reading without locks. */
   readonly #stamp: string
   readonly #dir: string
@@ -111,19 +114,46 @@ export class Ledger {
   }
 
   find(key: Uint8Array): FoundRow | undefined {
-    const row = cells(this.#do.find.get(key))
+    if (this.#known.lacks(key)) return undefined
+    const row = this.#block(key)
     if (row === undefined) return undefined
     const location = { segment: Number(row[0]), offset: Number(row[1]), bytes: Number(row[2]) }
     return { location, fresh: row[3] === this.boot }
   }
 
+  #block(key: Uint8Array): Cell[] | undefined {
+    try {
+      return cells(this.#do.find.get(key))
+    } catch (error) {
+      // A damaged row: a number that no offset can be. It counts as one that points nowhere.
+      if (systemCode(error) !== 'ERR_OUT_OF_RANGE') throw error
+      return [-1, -1, 0, this.boot]
+    }
+  }
+
   /** False when the key has a row already. */
   insert(key: Uint8Array, at: Location): boolean {
+    this.#known.add(key)
     return this.#do.insert.run(key, at.segment, at.offset, at.bytes, this.boot).changes === 1
   }
 
+  /** Learns a few thousand keys more, so that `find` need not ask for those that are absent. */
+  learnKeys(): void {
+    this.#known.learn()
+  }
+
+  keysAfter(key: Uint8Array, count: number): Uint8Array[] {
+    return rows(this.#do.keysAfter.all(key, count)).map((row) => row[0] as Uint8Array)
+  }
+
+  dataVersion(): number {
+    return Number(cells(this.#do.dataVersion.get())?.[0])
+  }
+
   drop(key: Uint8Array, at: Location): void {
-    this.#do.drop.run(key, at.segment, at.offset)
+    // What a damaged row says may not even compare with itself.
+    if (isPossible(at)) this.#do.drop.run(key, at.segment, at.offset)
+    else this.#do.dropKey.run(key)
   }
 
   confirm(key: Uint8Array, at: Location): void {

@@ -11,9 +11,9 @@ import {
   writeSync,
 } from 'node:fs'
 import { dirname } from 'node:path'
-import { LIMITS, systemCode } from '../../base/index.ts'
+import { systemCode } from '../../base/index.ts'
 import { segmentFiles } from './database.ts'
-import { segmentPath } from './layout.ts'
+import { isPossible, segmentPath } from './layout.ts'
 import type { Location } from './layout.ts'
 
 const DESCRIPTORS_MAX = 32
@@ -44,8 +44,7 @@ export class SegmentFiles {
   /** True when the file holds all of `at`; asks the system only where that is not known yet. */
   covers(at: Location): boolean {
     const end = at.offset + at.bytes
-    // A damaged row may say anything.
-    if (!(at.offset >= 0 && at.bytes >= 1 && at.bytes <= LIMITS.blockBytesMax)) return false
+    if (!isPossible(at)) return false
     if (end <= (this.#known.get(at.segment) ?? 0)) return true
     const bytes = statSync(segmentPath(this.#dir, at.segment), { throwIfNoEntry: false })?.size ?? 0
     this.#known.set(at.segment, bytes)

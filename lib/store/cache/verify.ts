@@ -1,8 +1,9 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { describeError, LIMITS, type Log } from '../../base/index.ts'
+import { describeError, type Log } from '../../base/index.ts'
 import { prepareCodec } from '../codec-tools.ts'
 import { nameOf } from './batch.ts'
 import { CacheKeeper } from './keeper.ts'
+import { isPossible } from './layout.ts'
 import type { Location } from './layout.ts'
 import { matchesKey } from './matches-key.ts'
 import { SegmentFiles } from './segment-files.ts'
@@ -136,12 +137,6 @@ function check(view: CacheView, files: SegmentFiles, { key, at }: Row): 'sound' 
   return current?.segment === at.segment && current.offset === at.offset && current.bytes === at.bytes
     ? 'damaged'
     : 'moved'
-}
-
-/** A damaged row may say anything. */
-function isPossible({ segment, offset, bytes }: Location): boolean {
-  const inRange = Number.isSafeInteger(offset) && offset >= 0 && bytes >= 1 && bytes <= LIMITS.blockBytesMax
-  return inRange && Number.isSafeInteger(segment) && segment > 0
 }
 
 async function repair(keeper: CacheKeeper, segment: number, good: readonly Row[], bad: readonly Row[]): Promise<void> {

@@ -27,7 +27,7 @@ export class CacheView {
   private constructor(dir: string, db: DatabaseSync) {
     this.#dir = dir
     this.#db = db
-    this.#find = db.prepare('SELECT segment, offset, bytes FROM block WHERE key = ?')
+    this.#find = db.prepare(`SELECT ${['segment', 'offset', 'bytes'].map(bounded).join(', ')} FROM block WHERE key = ?`)
     this.#find.setReturnArrays(true)
   }
 
@@ -90,7 +90,9 @@ export class CacheView {
 
   /** Every row, in steps that keep no transaction open: the log of a cache that mounts write must not grow meanwhile. */
   *rows(): Generator<{ key: Buffer; at: Location }[]> {
-    const next = this.#db.prepare('SELECT key, segment, offset, bytes FROM block WHERE key > ? ORDER BY key LIMIT 4096')
+    const next = this.#db.prepare(
+      `SELECT key, ${['segment', 'offset', 'bytes'].map(bounded).join(', ')} FROM block WHERE key > ? ORDER BY key LIMIT 4096`,
+    )
     next.setReturnArrays(true)
     for (let after: Uint8Array = Buffer.alloc(0); ;) {
       const page = explained(this.#dir, () => next.all(after)) as unknown as [Uint8Array, number, number, number][]
@@ -109,6 +111,11 @@ export class CacheView {
   close(): void {
     if (this.#db.isOpen) this.#db.close()
   }
+}
+
+/** A damaged row may hold text, or a number that is none here: it becomes one that no location can have. */
+function bounded(column: string): string {
+  return `min(max(${column}, -1), 9007199254740991)`
 }
 
 function explained<T>(dir: string, work: () => T): T {
