@@ -6,7 +6,7 @@ import { readMounts, supervisor, topMount } from '../kernel/index.ts'
  * formats, and the source is the number of the process whose command line names the archive.
  */
 
-/** What a mount shows in the list of mounts: the process that lives as long as it, the supervisor where there is one. */
+/** What a mount shows in the list of mounts. The supervisor lives as long as the mount; where there is none, this process does. */
 export function zeroOsNames(): { readonly source: string; readonly subtype: string } {
   return { source: String(supervisor() ?? process.pid), subtype: 'g8ufs' }
 }
