@@ -46,6 +46,15 @@ export const EXAMPLES: Readonly<Record<string, readonly (readonly [string, strin
     ['cache unpin debian.fl', 'Let it go again when room is needed'],
   ],
   config: [['config', 'What settings files and variables say']],
+  completion: [
+    ['completion bash', 'For ~/.bashrc: source <(flistfs completion bash)'],
+    ['completion fish', 'For ~/.config/fish/completions/flistfs.fish'],
+  ],
+  setup: [
+    ['setup', 'Put the mount helper, the unit, completions and man pages in their places'],
+    ['setup --zero-os', 'Also answer to g8ufs and rfs'],
+    ['setup --remove', 'Take it all away again'],
+  ],
   demo: [['demo', 'Mount the sample archive and show what is fetched']],
 }
 

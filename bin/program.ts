@@ -1,10 +1,12 @@
 import { Command, CommanderError } from 'commander'
 import { FlistError, packageVersion } from '../lib/base/index.ts'
+import { addCompletion } from './completion-words.ts'
 import { addConfig } from './config-words.ts'
 import { programExamples } from './examples.ts'
 import { addCache } from './cache-words.ts'
 import { addMountOptions, mountRequest } from './mount-options.ts'
 import { Output, write } from './output.ts'
+import { addSetup } from './setup-words.ts'
 import { addUpgrade } from './upgrade-words.ts'
 import { applySettings } from './settings.ts'
 import { type Context, verb } from './verb.ts'
@@ -62,6 +64,8 @@ export function buildProgram(context: Context, done: (code: number) => void): Co
   addWatching(program, context, done)
   addCache(program, context, done)
   addConfig(program, context, done)
+  addCompletion(program, context, done)
+  addSetup(program, context, done)
   addDemo(program, context, done)
   return program
 }

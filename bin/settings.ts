@@ -10,7 +10,9 @@ const SAID_EACH_TIME = new Set(['json', 'foreground', 'options', 'watch', 'help'
 
 /** These must work whatever a settings file says. */
 const WITHOUT_SETTINGS = new Set(
-  ['umount', 'list', 'stats', 'why', 'log-level', 'trace', 'demo', 'completion', 'config', 'upgrade'].concat('resume'),
+  ['umount', 'list', 'stats', 'why', 'log-level', 'trace', 'demo', 'completion', 'config', 'upgrade', 'setup'].concat(
+    'resume',
+  ),
 )
 
 /** A setting in force, before the words. */
