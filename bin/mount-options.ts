@@ -9,6 +9,7 @@ interface Words {
   readonly cache?: string
   readonly cacheSize?: string
   readonly timeout?: string
+  readonly onError: 'eio' | 'wait'
   readonly verify: 'once' | 'always'
   readonly passthrough?: true
   readonly suid?: true
@@ -42,6 +43,11 @@ export function addMountOptions(command: Command): Command {
     .option('-c, --cache <dir>', 'folder of the cache, shared by all mounts')
     .option('--cache-size <size>', 'most the cache may hold, such as 20G')
     .option('--timeout <time>', 'until a read that no store serves fails: 30, 500ms, 2m')
+    .addOption(
+      new Option('--on-error <what>', 'when no store answers: fail the read, or wait until one does')
+        .choices(['eio', 'wait'])
+        .default('eio'),
+    )
     .addOption(
       new Option('--verify <when>', 'check cached bytes once a boot, or at each read')
         .choices(['once', 'always'])
@@ -78,6 +84,7 @@ export function mountRequest(archive: string, directory: string, words: Words, s
     cacheDir: words.cache,
     cacheBytesMax: cacheSize === undefined ? undefined : parseSize(cacheSize),
     timeoutMs: timeout === undefined ? undefined : parseDuration(timeout, 'a time to wait'),
+    onError: words.onError,
     verifyAlways: words.verify === 'always',
     passthrough: words.passthrough ?? false,
     suid: words.suid ?? false,

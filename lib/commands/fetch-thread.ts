@@ -36,6 +36,7 @@ export interface FetchThreadData {
   readonly cacheDir: string
   readonly cacheBytesMax: number | undefined
   readonly timeoutMs: number
+  readonly onError: 'eio' | 'wait'
   readonly verifyAlways: boolean
   readonly passthrough: boolean
   readonly logFile: string | undefined
@@ -61,7 +62,16 @@ async function main(data: FetchThreadData): Promise<void> {
   const reader = new CachedReader(cache, stores, { failureMemoryMs: LIMITS.failureMemoryMs, log })
   const table = new BlockTable(index.blockCount, data.table)
   const files = new SegmentFiles(data.cacheDir)
-  const fetcher = new Fetcher({ index, table, files, cache, reader, log, timeoutMs: data.timeoutMs })
+  const fetcher = new Fetcher({
+    index,
+    table,
+    files,
+    cache,
+    reader,
+    log,
+    timeoutMs: data.timeoutMs,
+    waits: data.onError === 'wait',
+  })
   const counters = new Counters(data.counters)
   const trace = new Trace(data.trace)
   const server = new FetchServer({ port: parentPort, fd: data.fd, fetcher, counters, log, trace })

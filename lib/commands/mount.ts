@@ -20,6 +20,7 @@ export interface MountRequest {
   readonly cacheDir: string | undefined
   readonly cacheBytesMax: number | undefined
   readonly timeoutMs: number | undefined
+  readonly onError: 'eio' | 'wait'
   readonly verifyAlways: boolean
   readonly passthrough: boolean
   readonly suid: boolean
@@ -93,6 +94,7 @@ export async function mountArchive(request: MountRequest, report: MountReport, s
     cacheDir,
     cacheBytesMax: request.cacheBytesMax,
     timeoutMs: request.timeoutMs ?? LIMITS.readTimeoutMs,
+    onError: request.onError,
     verifyAlways: request.verifyAlways,
     passthrough: request.passthrough,
     suid: request.suid,

@@ -21,6 +21,8 @@ export interface ServeOptions {
   readonly cacheBytesMax: number | undefined
   /** Milliseconds until a read that no store serves fails. */
   readonly timeoutMs: number
+  /** What becomes of a read whose stores do not answer: it fails, or waits until one does. */
+  readonly onError: 'eio' | 'wait'
   readonly verifyAlways: boolean
   readonly passthrough: boolean
   readonly suid: boolean

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { FlistError, LIMITS, type Log, describeError, displayBytes } from '../base/index.ts'
 import type { FlistIndex } from '../flist/index.ts'
 import { isFloatRounding } from '../flist/index.ts'
@@ -22,7 +23,13 @@ export interface FetcherParts {
   readonly log: Log
   /** Milliseconds until a read fails. */
   readonly timeoutMs: number
+  /** A read whose stores do not answer waits for them instead, for ever. */
+  readonly waits?: boolean
 }
+
+/** Milliseconds between the tries of a read that waits. */
+const WAIT_MS = 500
+const WAIT_MAX_MS = 5_000
 
 /** Reads that the cache alone cannot answer: fetches what is missing, and ahead of readers that go on in order. */
 export class Fetcher {
@@ -32,6 +39,8 @@ export class Fetcher {
   readonly #ending = new AbortController()
   /** What the pieces of reads are parts of. */
   readonly #whole = new WeakMap<Buffer, SharedBytes>()
+  /** Reads that wait for stores to come back. */
+  #waiting = 0
 
   constructor(parts: FetcherParts) {
     this.#parts = parts
@@ -41,9 +50,49 @@ export class Fetcher {
 
   /**
    * The bytes of a file from `offset`, as pieces in order. The caller cut `wanted` to the file's end. Throws the worst
-   * FLIST_BLOCK_*, FLIST_STORE_*, FLIST_FILE_TRUNCATED or FLIST_TIMEOUT met, and FLIST_INTERRUPTED on `signal`.
+   * FLIST_BLOCK_*, FLIST_STORE_*, FLIST_FILE_TRUNCATED or FLIST_TIMEOUT met, and FLIST_INTERRUPTED on `signal` and `close`.
    */
   async read(row: number, offset: number, wanted: number, signal: AbortSignal): Promise<Buffer[]> {
+    if (this.#parts.waits !== true) return this.#readOnce(row, offset, wanted, signal)
+    let tries = 0
+    try {
+      for (;;) {
+        try {
+          return await this.#readOnce(row, offset, wanted, signal)
+        } catch (error) {
+          if (!isAway(error) || signal.aborted || this.#ending.signal.aborted) throw error
+          if (tries === 0) this.#beginWait(error)
+          tries += 1
+          await this.#waitForStores(row, tries, signal)
+        }
+      }
+    } finally {
+      if (tries > 0) this.#endWait()
+    }
+  }
+
+  /** Waiting is said once, however many do it. */
+  #beginWait(error: FlistError): void {
+    this.#waiting += 1
+    if (this.#waiting === 1) this.#parts.log.warn('reads wait until a store is back', { why: error.message })
+  }
+
+  #endWait(): void {
+    this.#waiting -= 1
+    if (this.#waiting === 0) this.#parts.log.info('no read waits for a store any more')
+  }
+
+  async #waitForStores(row: number, tries: number, signal: AbortSignal): Promise<void> {
+    const bound = Math.min(WAIT_MAX_MS, WAIT_MS * 2 ** (tries - 1))
+    const either = AbortSignal.any([signal, this.#ending.signal])
+    try {
+      await sleep(bound * (0.5 + Math.random() / 2), undefined, { signal: either })
+    } catch {
+      throw this.#interrupted(row)
+    }
+  }
+
+  async #readOnce(row: number, offset: number, wanted: number, signal: AbortSignal): Promise<Buffer[]> {
     const { index, timeoutMs } = this.#parts
     const end = Math.min(index.size[row] ?? 0, offset + wanted)
     if (offset >= end) return []
@@ -254,4 +303,9 @@ export class Fetcher {
     this.#ending.abort(new FlistError('FLIST_INTERRUPTED', 'Cannot go on fetching: the mount ends'))
     this.#parts.files.close()
   }
+}
+
+/** No store answered; all else a store can say is final. */
+function isAway(error: unknown): error is FlistError {
+  return error instanceof FlistError && (error.code === 'FLIST_STORE_UNREACHABLE' || error.code === 'FLIST_TIMEOUT')
 }
