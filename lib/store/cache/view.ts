@@ -104,7 +104,7 @@ export class CacheView {
   }
 
   segmentIds(): Set<number> {
-    const rows = explained(this.#dir, () => this.#db.prepare('SELECT id FROM segment WHERE going = 0').all())
+    const rows = explained(this.#dir, () => this.#db.prepare('SELECT id FROM segment').all())
     return new Set(rows.map((row) => Number(row['id'])))
   }
 
