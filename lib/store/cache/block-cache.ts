@@ -141,11 +141,9 @@ export class BlockCache {
     to: number,
     found: (block: number, at: Location) => void,
   ): number {
-    this.#try((ledger) => ledger.learnKeys())
     let count = 0
     for (let block = from; block < to; block += 1) {
-      const key = keys.subarray(block * keyBytes, (block + 1) * keyBytes)
-      const row = this.#row(key)
+      const row = this.#row(keys.subarray(block * keyBytes, (block + 1) * keyBytes), block === from)
       if (row === undefined || !row.fresh || !this.#files.covers(row.location)) continue
       found(block, row.location)
       count += 1
@@ -327,8 +325,9 @@ export class BlockCache {
     await this.close()
   }
 
-  #row(key: Buffer): { location: Location; fresh: boolean } | undefined {
+  #row(key: Buffer, learn = false): { location: Location; fresh: boolean } | undefined {
     try {
+      if (learn) this.#connection.current?.learnKeys()
       return this.#connection.current?.find(key)
     } catch (error) {
       this.#connection.failed(error)
