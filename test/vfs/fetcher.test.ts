@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -30,6 +30,7 @@ async function fetcherOf(
   opened: Pick<OpenSample, 'index' | 'cacheDir'>,
   url: string,
   timeoutMs = 10_000,
+  waits = false,
 ): Promise<Parts> {
   const { index, cacheDir } = opened
   const cache = await BlockCache.open(cacheDir, { bytesMax: 2 ** 30, freeBytesMin: 0, log: QUIET })
@@ -38,7 +39,7 @@ async function fetcherOf(
   const reader = new CachedReader(cache, stores, { failureMemoryMs: 0, log: QUIET })
   const table = new BlockTable(index.blockCount)
   const [files, sessionFiles] = [new SegmentFiles(cacheDir), new SegmentFiles(cacheDir)]
-  const fetcher = new Fetcher({ index, table, files, cache, reader, log: QUIET, timeoutMs })
+  const fetcher = new Fetcher({ index, table, files, cache, reader, log: QUIET, timeoutMs, waits })
   t.teardown(async () => {
     fetcher.close()
     sessionFiles.close()
@@ -206,6 +207,37 @@ t.test('a reader who leaves does not wait, and those who stay still wait', { tim
   await t.rejects(left, { code: 'FLIST_INTERRUPTED' })
   await t.rejects(fetcher.read(row('file'), 0, 10, AbortSignal.abort()), { code: 'FLIST_INTERRUPTED' }, 'left before')
   await stayed
+})
+
+t.test('a read that waits goes on when its store is back', { timeout: 30_000 }, async (t) => {
+  const { index, cacheDir, row, sample } = await openSample(t, new ArchiveMaker().add('one', FILE, { content: BIG }))
+  const away = `${sample.storeDir}-away`
+  renameSync(sample.storeDir, away)
+  const { fetcher } = await fetcherOf(t, { index, cacheDir }, `dir:${sample.storeDir}`, 300, true)
+  const controller = new AbortController()
+  const [left, stays] = [fetcher.read(row('one'), 0, 100, controller.signal), fetcher.read(row('one'), 0, 100, NEVER)]
+  const leaving = t.rejects(left, { code: 'FLIST_INTERRUPTED' })
+  let ended = false
+  void stays.finally(() => (ended = true))
+  await new Promise((resolve) => setTimeout(resolve, 1_000))
+  t.notOk(ended, 'it waits longer than any deadline')
+  controller.abort()
+  await leaving
+  renameSync(away, sample.storeDir)
+  t.ok(Buffer.concat(await stays).equals(BIG.subarray(0, 100)))
+
+  renameSync(sample.storeDir, away)
+  const ending = t.rejects(fetcher.read(row('one'), 3 * BLOCK, 100, NEVER), { code: 'FLIST_INTERRUPTED' })
+  await new Promise((resolve) => setTimeout(resolve, 200))
+  fetcher.close()
+  await ending
+})
+
+t.test('a read that waits does not wait for what is lost', { timeout: 30_000 }, async (t) => {
+  const { index, cacheDir, row, sample } = await openSample(t, new ArchiveMaker().add('one', FILE, { content: BIG }))
+  for (const name of readdirSync(sample.storeDir)) rmSync(join(sample.storeDir, name), { recursive: true })
+  const { fetcher } = await fetcherOf(t, { index, cacheDir }, `dir:${sample.storeDir}`, 10_000, true)
+  await t.rejects(fetcher.read(row('one'), 0, 100, NEVER), { code: 'FLIST_BLOCK_MISSING' })
 })
 
 t.test('a segment that vanished is fetched again', async (t) => {
