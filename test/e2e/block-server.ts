@@ -6,9 +6,11 @@ import type { Test } from 'tap'
 
 /**
  * What a block server does. - `serve`: gives what it has. - `stall`: never answers. - `dead`: ends each connection.
- * - `without`: has nothing. - `corrupt`: changes one byte. - `busy`: says 503 with Retry-After: 1.
+ * - `without`: has nothing. - `corrupt`: changes one byte. - `busy`: says 503 with Retry-After: 1. - `cut`: ends in the middle of
+ * each block. - `halting`: falls silent there. - `short`: gives half a block as if it were all. - `forbidden`, `broken`: 403, 500.
  */
-export type Behaviour = 'serve' | 'stall' | 'dead' | 'without' | 'corrupt' | 'busy'
+export type Behaviour =
+  'serve' | 'stall' | 'dead' | 'without' | 'corrupt' | 'busy' | 'cut' | 'halting' | 'short' | 'forbidden' | 'broken'
 
 /** A web server with the blocks of a folder, which counts and can be told to misbehave. Runs in the test's process. */
 export class BlockServer {
@@ -35,7 +37,7 @@ export class BlockServer {
     })
   }
 
-  static async open(t: Test, store: string): Promise<BlockServer> {
+  static async open(t: Pick<Test, 'teardown'>, store: string): Promise<BlockServer> {
     const server = new BlockServer(store)
     await new Promise<void>((done) => server.#server.listen(0, '127.0.0.1', done))
     t.teardown(() => server.close())
@@ -85,8 +87,20 @@ export class BlockServer {
     if (this.behaviour === 'stall') return
     if (this.behaviour === 'dead') response.destroy()
     else if (this.behaviour === 'busy') response.writeHead(503, { 'retry-after': '1' }).end()
+    else if (this.behaviour === 'forbidden') response.writeHead(403).end()
+    else if (this.behaviour === 'broken') response.writeHead(500).end('a fault')
     else if (this.behaviour === 'without' || !existsSync(path)) response.writeHead(404).end()
-    else response.end(this.behaviour === 'corrupt' ? changed(readFileSync(path)) : readFileSync(path))
+    else this.#send(readFileSync(path), response)
+  }
+
+  #send(bytes: Buffer, response: ServerResponse): void {
+    const half = bytes.subarray(0, bytes.length >> 1)
+    if (this.behaviour === 'corrupt') response.end(changed(bytes))
+    else if (this.behaviour === 'short') response.end(half)
+    else if (this.behaviour === 'cut' || this.behaviour === 'halting') {
+      response.writeHead(200, { 'content-length': bytes.length })
+      response.write(half, () => this.behaviour === 'cut' && response.destroy())
+    } else response.end(bytes)
   }
 }
 
