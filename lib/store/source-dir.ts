@@ -1,5 +1,6 @@
 import { constants, closeSync, fstatSync, open, read, stat } from 'node:fs'
 import { FlistError, LIMITS, systemCode } from '../base/index.ts'
+import { LocalFolder } from './local-folder.ts'
 import type { BlockSource } from './port.ts'
 import { takeStored } from './spent.ts'
 import { abortError, PROTOCOL_HINT, storeError, UNREACHABLE_HINT } from './store-errors.ts'
@@ -12,7 +13,8 @@ const STUCK_CALLS_MAX = 2
 
 /**
  * Blocks in a folder: `<id[0:2]>/<id>` as rfs writes them, or flat `<id>`. Opening and reading are asynchronous, so that a
- * dead NFS never stops the thread; what the kernel answers from an open file's inode is not (docs/decisions/031).
+ * dead NFS never stops the thread; what the kernel answers from an open file's inode is not (docs/decisions/031). Small
+ * files of a local disk are read at once (091).
  */
 export class DirSource implements BlockSource {
   readonly name: string
@@ -20,19 +22,23 @@ export class DirSource implements BlockSource {
   /** Which layout had the last block: the other one is asked second. */
   #flat = false
   #stuck = 0
+  readonly #local: LocalFolder
 
   constructor(name: string, root: string) {
     this.name = name
     this.#root = root
+    this.#local = new LocalFolder(root)
   }
 
   async get(id: Buffer, signal: AbortSignal): Promise<Buffer | undefined> {
     if (signal.aborted) throw abortError(signal, this.name)
     const hex = id.toString('hex')
     const first = this.#flat
-    let stored = await this.#call((done) => readStored(this.#path(hex, first), done), signal)
+    const small = this.#local.read(first ? '.' : hex.slice(0, 2), hex)
+    if (small !== undefined) return small
+    let stored = await this.#readStored(hex, first, signal)
     if (stored === undefined) {
-      stored = await this.#call((done) => readStored(this.#path(hex, !first), done), signal)
+      stored = await this.#readStored(hex, !first, signal)
       if (stored !== undefined) this.#flat = !first
     }
     if (stored === undefined) await this.#call((done) => needFolder(this.#root, done), signal)
@@ -41,6 +47,11 @@ export class DirSource implements BlockSource {
 
   async [Symbol.asyncDispose](): Promise<void> {
     // Nothing is held between calls.
+  }
+
+  #readStored(hex: string, flat: boolean, signal: AbortSignal): Promise<Buffer | undefined> {
+    const note = (device: number): void => this.#local.note(flat ? '.' : hex.slice(0, 2), device)
+    return this.#call((done) => readStored(this.#path(hex, flat), note, done), signal)
   }
 
   #path(hex: string, flat: boolean): string {
@@ -73,7 +84,8 @@ export class DirSource implements BlockSource {
 
 type Done = (error: unknown, value?: Buffer) => void
 
-function readStored(path: string, done: Done): void {
+/** `note` is told on which device the file lies. */
+function readStored(path: string, note: (device: number) => void, done: Done): void {
   open(path, OPEN_FLAGS, (error, fd) => {
     if (error !== null) return absent(error) ? done(undefined) : done(error)
     const finish: Done = (failure, value) => {
@@ -82,6 +94,7 @@ function readStored(path: string, done: Done): void {
     }
     try {
       const about = fstatSync(fd)
+      note(about.dev)
       if (!about.isFile()) return finish(new NotABlock('a block is not a regular file'))
       if (about.size === 0) return finish(new NotABlock('a block is empty'))
       if (about.size > LIMITS.storedBlockBytesMax) return finish(new NotABlock('a block is too large'))
