@@ -1,5 +1,6 @@
 import { homedir } from 'node:os'
 import { join } from 'node:path'
+import { ownsSystem } from './owns-system.ts'
 
 /**
  * The cache folder when nobody names one: `$XDG_CACHE_HOME/flistfs`; without it `/var/cache/flistfs` for root and
@@ -8,5 +9,5 @@ import { join } from 'node:path'
 export function defaultCacheDir(env: NodeJS.ProcessEnv = process.env): string {
   const xdg = env['XDG_CACHE_HOME']
   if (xdg?.startsWith('/')) return join(xdg, 'flistfs')
-  return process.geteuid?.() === 0 ? '/var/cache/flistfs' : join(homedir(), '.cache', 'flistfs')
+  return ownsSystem() ? '/var/cache/flistfs' : join(homedir(), '.cache', 'flistfs')
 }

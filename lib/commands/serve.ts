@@ -5,6 +5,7 @@ import { FlistError, Log } from '../base/index.ts'
 import { openIndex, type FlistIndex } from '../flist/index.ts'
 import {
   Answers,
+  canCheck,
   Counters,
   endServer,
   FetchClient,
@@ -22,16 +23,18 @@ import {
   recordOf,
   registerMount,
   requestResend,
+  requireOverlay,
   saveState,
   type ServeOptions,
   Session,
   supervisor,
   topMount,
+  takeAway,
   Trace,
   unregisterMount,
 } from '../kernel/index.ts'
 import { claimChanges, hideLower, inheritChanges, mountOverlay, releaseChanges } from '../runtime/index.ts'
-import { exitNow, MNT, notifyManager, umountAsync, watchdogEveryMs } from '../system/index.ts'
+import { exitNow, MNT, notifyManager, watchdogEveryMs } from '../system/index.ts'
 import { BlockTable, CachedReads, SegmentFiles, Tree } from '../vfs/index.ts'
 import { tellSupervisor } from './background.ts'
 import type { FetchThreadData } from './fetch-thread.ts'
@@ -122,6 +125,8 @@ class Server {
   readonly #counters = new Counters()
   readonly #trace = new Trace()
   readonly #fd: number
+  /** The kernel checks owners and modes. */
+  readonly #checked: boolean
   /** Where our own file system is mounted: below the overlay of a writable mount. */
   readonly #served: string
   readonly #fetch: FetchClient
@@ -143,6 +148,7 @@ class Server {
     this.#served =
       heir?.legacy.served ?? (rw === undefined ? directory : join(prepareRuntimeDir(), `lower-${this.#id}`))
     if (options.traceFile !== undefined) this.#trace.start(options.traceFile)
+    this.#checked = canCheck(index.owners)
     this.#fd = openDevice()
     this.#fetch = new FetchClient(fetchThreadUrl(), this.#fetchData(), log)
   }
@@ -176,8 +182,12 @@ class Server {
 
   #mount(): void {
     const { rw, suid, dev, allowOther, noexec, source, subtype } = this.#options
-    if (rw !== undefined) mkdirSync(this.#served)
-    mountDevice(this.#fd, { source, subtype, directory: this.#served, suid, dev, allowOther, noexec })
+    if (rw !== undefined) {
+      requireOverlay(this.#options.directory)
+      mkdirSync(this.#served)
+    }
+    const words = { source, subtype, directory: this.#served, suid, dev, allowOther, noexec }
+    mountDevice(this.#fd, { ...words, checked: this.#checked })
   }
 
   #inherit(record: MountRecord): void {
@@ -198,7 +208,7 @@ class Server {
       fd: this.#fd,
       answers: new Answers(tree, reads, this.#fetch, verifyAlways),
       counters: this.#counters,
-      wish: { posixAcl: this.#index.hasAcls, passthrough, idmap: true },
+      wish: { posixAcl: this.#index.hasAcls && this.#checked, passthrough, idmap: this.#checked },
       log: this.#log,
       trace: this.#trace,
       openFiles: passthrough ? new OpenFiles(this.#fd, tree, this.#fetch, this.#opensKeeper(), this.#log) : undefined,
@@ -286,8 +296,8 @@ class Server {
   }
 
   async #takeAway(): Promise<void> {
-    if (this.#overlaid) await umountAsync(this.#options.directory, MNT.DETACH)
-    await umountAsync(this.#served, MNT.DETACH)
+    if (this.#overlaid) await takeAway(this.#options.directory, MNT.DETACH)
+    await takeAway(this.#served, MNT.DETACH)
   }
 
   /** The user wants it gone. What is in use is detached, and served until its last user lets go; asked again, it is cut off. */
@@ -296,10 +306,10 @@ class Server {
     const again = (): never => exitNow(130)
     process.on('SIGINT', again)
     process.on('SIGTERM', again)
-    const busy = await umountAsync(directory, 0)
+    const busy = await takeAway(directory, 0)
     if (busy === 0) return
     this.#log.warn('in use: it goes with its last user; ask again to cut him off', { directory })
-    await umountAsync(directory, MNT.DETACH)
+    await takeAway(directory, MNT.DETACH)
   }
 
   /** Lets go of evicted files, and tells what was read: eviction does not see this thread's reads. */

@@ -1,7 +1,8 @@
 import { closeSync, constants, openSync, writeFileSync } from 'node:fs'
 import { FlistError, LIMITS, systemCode } from '../base/index.ts'
-import { adopt, mount, MS, write } from '../system/index.ts'
+import { adopt, KnownIds, mayMount, mount, MS, write } from '../system/index.ts'
 import { NOTIFY, OUT_HEADER } from '../wire/index.ts'
+import { mountAsUser } from './device-user.ts'
 
 export interface MountWords {
   /** What /proc/mounts shows as the source. */
@@ -12,6 +13,8 @@ export interface MountWords {
   readonly dev: boolean
   readonly allowOther: boolean
   readonly noexec: boolean
+  /** The kernel checks owners and modes; else whoever mounted reads all, and nobody else comes in. */
+  readonly checked: boolean
 }
 
 const DEVICE = '/dev/fuse'
@@ -34,7 +37,8 @@ export function openDevice(): number {
       const hint = 'Load the module: `modprobe fuse`; in a container give it the device: `--device /dev/fuse`'
       throw new FlistError('FLIST_NOT_PERMITTED', `Cannot mount: "${DEVICE}" is not there`, { hint, cause })
     }
-    const hint = 'Run flistfs as root'
+    const hint =
+      'Let root say: chmod 666 /dev/fuse (most systems have it so: who mounts needs more), or run flistfs as root'
     throw new FlistError('FLIST_NOT_PERMITTED', `Cannot mount: "${DEVICE}" cannot be opened (${code})`, { hint, cause })
   }
 }
@@ -59,24 +63,50 @@ export function requestResend(fd: number): boolean {
   return write(fd, notice, notice.length) === notice.length
 }
 
-/** mount(2) of the device on a folder, read-only. Requests queue in the kernel until a session answers them. */
+/**
+ * Whether the kernel can check owners and modes of an archive with these owners (pairs uid, gid). A user's mount is his
+ * alone, and he reads all he packed. In a user namespace not even its root may read what belongs to an id without a name there.
+ */
+export function canCheck(owners: Uint32Array): boolean {
+  if (!mayMount()) return false
+  const ids = new KnownIds()
+  if (ids.all) return true
+  for (let at = 0; at < owners.length; at += 2) if (!ids.has(owners[at] ?? 0, owners[at + 1] ?? 0)) return false
+  return true
+}
+
+/**
+ * Mounts the device on a folder, read-only: by mount(2), or by fusermount3 for whom that is not. Requests queue in the
+ * kernel until a session answers them. Throws FLIST_NOT_PERMITTED or FLIST_MOUNT_FAILED.
+ */
 export function mountDevice(fd: number, words: MountWords): void {
+  try {
+    if (mayMount()) mountDirectly(fd, words)
+    else mountAsUser(fd, words)
+  } catch (error) {
+    if (heldDevice() === undefined) closeSync(fd)
+    throw error
+  }
+}
+
+function mountDirectly(fd: number, words: MountWords): void {
   const options = [
     `fd=${fd}`,
     'rootmode=40000',
-    'user_id=0',
-    'group_id=0',
-    'default_permissions',
+    `user_id=${process.geteuid?.() ?? 0}`,
+    `group_id=${process.getegid?.() ?? 0}`,
     `max_read=${LIMITS.readBytesMax}`,
   ]
+  if (words.checked) options.push('default_permissions')
   if (words.allowOther) options.push('allow_other')
   const flags = MS.RDONLY | (words.suid ? 0 : MS.NOSUID) | (words.dev ? 0 : MS.NODEV) | (words.noexec ? MS.NOEXEC : 0)
   try {
     mount(words.source, words.directory, `fuse.${words.subtype}`, flags, options.join(','))
   } catch (error) {
-    if (heldDevice() === undefined) closeSync(fd)
     if (error instanceof FlistError && error.code === 'FLIST_NOT_PERMITTED') {
-      throw new FlistError(error.code, error.message, { hint: 'Run flistfs as root', cause: error })
+      // Root of a user namespace, in the tree of mounts of another.
+      const hint = 'Run flistfs as root, or in a mount namespace of its own: unshare -Urm'
+      throw new FlistError(error.code, error.message, { hint, cause: error })
     }
     throw error
   }

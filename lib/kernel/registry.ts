@@ -6,13 +6,14 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   renameSync,
   rmSync,
   writeSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { FlistError, systemCode } from '../base/index.ts'
+import { FlistError, ownsSystem, systemCode } from '../base/index.ts'
 import { isOurType, type MountEntry, readMounts } from './mount-info.ts'
 import { isAlive, type ProcessName } from './processes.ts'
 
@@ -56,10 +57,16 @@ const ID = /^[\w.-]{1,64}$/
 export function runtimeDir(): string {
   const named = process.env['FLISTFS_RUNTIME']
   if (named) return named
+  if (ownsSystem()) return '/run/flistfs'
   const uid = process.getuid?.() ?? 0
-  if (uid === 0) return '/run/flistfs'
   const xdg = process.env['XDG_RUNTIME_DIR']
-  return xdg ? join(xdg, 'flistfs') : join(tmpdir(), `flistfs-${uid}`)
+  const dir = xdg ? join(xdg, 'flistfs') : join(tmpdir(), `flistfs-${uid}`)
+  // Root of a user namespace has mounts, and maybe processes, that nobody outside sees: who does not see them forgets them.
+  return uid === 0 ? `${dir}-${namespaceNumber()}` : dir
+}
+
+function namespaceNumber(): string {
+  return /\d+/.exec(readlinkSync('/proc/self/ns/mnt'))?.[0] ?? '0'
 }
 
 /** Makes the folder, for us alone. Throws FLIST_NOT_PERMITTED when someone else made it: under /tmp anyone could. */

@@ -17,8 +17,10 @@ export {
   PollSet,
   pread,
   read,
+  receiveDescriptor,
   redirect,
   setsid,
+  socketPair,
   setTimes,
   setXattr,
   umount,
@@ -28,3 +30,4 @@ export {
 export type { Mapping } from './libc.ts'
 export { giveBackMemory } from './memory.ts'
 export { isNotified, notifyManager, watchdogEveryMs } from './notify.ts'
+export { KnownIds, mayMount } from './privileges.ts'

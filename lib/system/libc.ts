@@ -126,7 +126,7 @@ function callAsync(call: ForeignFunction, words: readonly (string | number)[]): 
 }
 
 /** Ioctls of /dev/fuse, `include/uapi/linux/fuse.h`; the numbers are those of x86-64 and arm64. */
-export const FUSE_IOCTL = { backingOpen: 0x4010_e501, backingClose: 0x4004_e502 } as const
+export const FUSE_IOCTL = { clone: 0x8004_e500, backingOpen: 0x4010_e501, backingClose: 0x4004_e502 } as const
 
 /** ioctl(2) with a small argument. Returns what the call does; -1 sets `errno()`. */
 export function ioctl(fd: number, request: number, argument: Buffer): number {
@@ -310,4 +310,35 @@ function rights(fds: readonly number[]): Buffer {
 
 function padded(bytes: number): number {
   return (bytes + 7) & ~7
+}
+
+const cSocketpair = libc.func('int socketpair(int domain, int type, int protocol, _Out_ int *pair)')
+const cRecvmsg = libc.func('long recvmsg(int fd, msghdr *message, int flags)')
+const SOCK_STREAM_CLOEXEC = 1 | 0x8_0000
+const MSG_DONTWAIT = 0x40
+const MSG_CMSG_CLOEXEC = 0x4000_0000
+
+/** socketpair(2), two ends of one stream that no program we start inherits unless told. Throws FLIST_SYSTEM. */
+export function socketPair(): readonly [number, number] {
+  const pair = [0, 0]
+  if (cSocketpair(AF_UNIX, SOCK_STREAM_CLOEXEC, 0, pair) < 0) throw failed('FLIST_SYSTEM', 'make a pair of sockets')
+  return [pair[0] ?? -1, pair[1] ?? -1]
+}
+
+/** The descriptor that another program has sent on a socket, where it has. Never waits. */
+export function receiveDescriptor(socket: number): number | undefined {
+  const payload = Buffer.alloc(1)
+  const control = Buffer.alloc(CMSG_HEADER_BYTES + padded(4))
+  const message = {
+    name: null,
+    namelen: 0,
+    iov: [{ base: payload, len: payload.length }],
+    iovlen: 1,
+    control,
+    controllen: control.length,
+    flags: 0,
+  }
+  if (cRecvmsg(socket, message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) < 0) return undefined
+  const isRights = control.readInt32LE(8) === SOL_SOCKET && control.readInt32LE(12) === SCM_RIGHTS
+  return isRights ? control.readInt32LE(CMSG_HEADER_BYTES) : undefined
 }
