@@ -1,7 +1,11 @@
 import { execFileSync } from 'node:child_process'
-import { rmSync } from 'node:fs'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { build } from 'esbuild'
+import { manPages } from './bin/man-pages.ts'
+import { Output } from './bin/output.ts'
+import { buildProgram } from './bin/program.ts'
+import { packageVersion } from './lib/base/index.ts'
 
 /*
  * What is published: the program and the library as a few flat files in dist/, types beside them. Bundled, because each
@@ -26,3 +30,8 @@ await build({
 })
 const tsc = join(root, 'node_modules/.bin/tsc')
 execFileSync(tsc, ['-p', 'tsconfig.build.json'], { cwd: root, stdio: 'inherit' })
+
+// The pages of man(1) say what the program's own parser says.
+const program = buildProgram({ output: new Output(), signal: new AbortController().signal }, () => undefined)
+mkdirSync(join(root, 'dist/man'))
+for (const [name, text] of manPages(program, packageVersion())) writeFileSync(join(root, 'dist/man', name), text)

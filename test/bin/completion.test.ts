@@ -1,0 +1,113 @@
+import { execFile, spawnSync } from 'node:child_process'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import t from 'tap'
+import { SHELLS, type Shell } from '../../bin/completion-words.ts'
+
+const ROOT = resolve(import.meta.dirname, '../..')
+const CAPTURE = join(import.meta.dirname, 'shells')
+
+// A zsh takes a second to begin.
+t.setTimeout(240_000)
+
+/** What a shell offers for the last of these words. */
+type Ask = (...words: string[]) => Promise<string[]>
+
+function output(command: string, words: readonly string[], cwd: string): Promise<string> {
+  return new Promise((done, fail) => {
+    const env = { PATH: process.env['PATH'] ?? '', HOME: cwd, TERM: 'dumb', LC_ALL: 'C.UTF-8' }
+    execFile(command, words, { cwd, env, timeout: 30_000 }, (error, stdout) => {
+      // bash ends with 1 where it offers nothing.
+      if (error !== null && typeof error.code !== 'number') fail(error)
+      else done(stdout)
+    })
+  })
+}
+
+function asker(shell: Shell, script: string, cwd: string): Ask {
+  const lines = (text: string): string[] =>
+    text
+      .split('\n')
+      .map((line) => line.replace(/\t.*$/, '').trim())
+      .filter(Boolean)
+      .sort()
+  if (shell === 'bash') {
+    return async (...words) => {
+      // At the prompt bash takes `--option=value` apart.
+      const split = words.flatMap((word) => (word.includes('=') ? word.split(/(=)/).filter(Boolean) : [word]))
+      return lines(await output('bash', ['--norc', join(CAPTURE, 'capture.bash'), script, ...split], cwd))
+    }
+  }
+  if (shell === 'zsh') {
+    return async (...words) =>
+      lines(await output('zsh', ['-f', join(CAPTURE, 'capture.zsh'), script, words.join(' ')], cwd))
+  }
+  const source = `source ${script}; complete -C`
+  return async (...words) => lines(await output('fish', ['-N', '-c', `${source} '${words.join(' ')}'`], cwd))
+}
+
+for (const shell of SHELLS) {
+  const absent = spawnSync(shell, ['-c', 'true'], { timeout: 10_000 }).status !== 0 && `needs ${shell}`
+  void t.test(`completion in a real ${shell}`, { skip: absent, timeout: 120_000 }, async (t) => {
+    const dir = t.testdir({ here: { 'one.fl': '', 'two.fl': '', folder: {} } })
+    const script = join(dir, `completion.${shell}`)
+    writeFileSync(script, await output(join(ROOT, 'bin/flistfs'), ['completion', shell], dir))
+    const ask = asker(shell, script, join(dir, 'here'))
+    /** Without what zsh says about the word itself, and fish's folders as bash names them. */
+    const names = (found: readonly string[]): string[] => [...new Set(found.map((word) => word.replace(/\/$/, '')))]
+
+    t.match(await ask('flistfs', 'um'), ['umount'], 'a verb')
+    const verbs = await ask('flistfs', '')
+    for (const verb of ['mount', 'umount', 'stats', 'cache', 'completion']) t.ok(verbs.includes(verb), verb)
+    t.notOk(verbs.includes('resume'), 'hidden verbs stay hidden')
+    t.strictSame(await ask('flistfs', 'cache', 'pru'), ['prune'], 'a verb below a verb')
+    t.ok((await ask('flistfs', 'mount', '--pass')).join(' ').startsWith('--passthrough'), 'an option')
+    t.ok((await ask('flistfs', 'stats', '--wat')).join(' ').startsWith('--watch'), 'an option of another verb')
+    t.strictSame(await ask('flistfs', 'stats', '--pass'), [], 'no option of another verb')
+    t.strictSame(await ask('flistfs', 'mount', '--verify', ''), ['always', 'once'], 'choices of an option')
+    const joined = await ask('flistfs', 'mount', '--verify=al')
+    t.match(joined.at(-1), /^(?:--verify=)?always$/, 'choices behind an equals sign')
+    t.strictSame(
+      await ask('flistfs', 'log-level', 'x', ''),
+      ['debug', 'error', 'info', 'warn'],
+      'choices of an argument',
+    )
+    t.strictSame(await ask('flistfs', 'completion', ''), ['bash', 'fish', 'zsh'])
+    t.strictSame(names(await ask('flistfs', 'mount', 'o')), ['one.fl'], 'a file')
+    t.strictSame(
+      names(await ask('flistfs', 'mount', '--timeout', '3', 't')),
+      ['two.fl'],
+      'a file behind an option’s value',
+    )
+    t.strictSame(names(await ask('flistfs', 'mount', 'one.fl', 'f')), ['folder'], 'a folder')
+    t.strictSame(names(await ask('flistfs', 'mount', 'one.fl', 'o')), [], 'no file where a folder is wanted')
+    t.strictSame(names(await ask('flistfs', 'mount', '--cache', 'f')), ['folder'], 'the value of an option')
+  })
+
+  const noMount = absent || (process.getuid?.() !== 0 && 'needs root')
+  void t.test(`mounted folders in a real ${shell}`, { skip: noMount, timeout: 60_000 }, async (t) => {
+    const dir = t.testdir({ here: {} })
+    const script = join(dir, `completion.${shell}`)
+    writeFileSync(script, await output(join(ROOT, 'bin/flistfs'), ['completion', shell], dir))
+    const at = join(dir, 'here', 'with 1 blank')
+    mkdirSync(at)
+    // As a writable mount stands in mountinfo.
+    const options = ['-o', 'lowerdir=/etc:/usr/share', at]
+    const mounted = spawnSync('mount', ['-t', 'overlay', 'flistfs', ...options], { timeout: 10_000 })
+    if (mounted.status !== 0) {
+      t.comment('skipped: needs overlayfs')
+      return
+    }
+    // Before the folder is taken away.
+    try {
+      const ask = asker(shell, script, join(dir, 'here'))
+      for (const verb of ['umount', 'stats']) {
+        const found = (await ask('flistfs', verb, '')).map((word) => word.replaceAll('\\', ''))
+        t.ok(found.includes(at), `${verb} offers ${at}`)
+      }
+      t.strictSame(await ask('flistfs', 'umount', '/nowhere'), [])
+    } finally {
+      spawnSync('umount', [at], { timeout: 10_000 })
+    }
+  })
+}
