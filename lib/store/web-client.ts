@@ -47,7 +47,7 @@ export class WebClient {
       return { status: answer.statusCode, headers: answer.headers, text: await shortText(answer) }
     } catch (error) {
       if (signal.aborted) throw abortError(signal, this.#name)
-      throw error instanceof FlistError ? error : unreachable(this.#name, error)
+      throw error instanceof FlistError ? error : unreachable(this.#name, error, url.protocol === 'https:')
     }
   }
 
@@ -56,7 +56,6 @@ export class WebClient {
     const name = this.#name
     const why = `it answered with status ${status}`
     if (status === 401 || status === 403) return storeError('FLIST_STORE_DENIED', name, why, DENIED_HINT)
-    if (status === 407) return storeError('FLIST_STORE_DENIED', name, 'the proxy wants a password', PROXY_HINT)
     if (status === 429 || status === 503) {
       const cause = new RetryAfter(why, retryAfterMs(oneHeader(headers, 'retry-after')))
       return storeError('FLIST_STORE_UNREACHABLE', name, why, UNREACHABLE_HINT, cause)
@@ -133,20 +132,23 @@ function drop(answer: Dispatcher.ResponseData): void {
   answer.body.destroy()
 }
 
-function unreachable(name: string, error: unknown): FlistError {
+function unreachable(name: string, error: unknown, isTls: boolean): FlistError {
   const code = systemCode(error)
   // Causes of undici may carry the request's headers, and with them secrets: only the code goes on.
-  if (code === 'UND_ERR_INVALID_ARG')
+  if (code === 'UND_ERR_INVALID_ARG') {
+    // So it says 407 of a proxy that forwards.
+    if (error instanceof Error && error.message.includes('(407)'))
+      return storeError('FLIST_STORE_DENIED', name, 'the proxy wants a password', PROXY_HINT)
     return storeError('FLIST_STORE_DENIED', name, 'the secret has characters no header may have', DENIED_HINT)
+  }
   if (isTlsCode(code)) return tlsError(name, code)
-  return storeError(
-    'FLIST_STORE_UNREACHABLE',
-    name,
-    REASONS[code] ?? (code || 'the connection broke'),
-    UNREACHABLE_HINT,
-  )
+  const why = REASONS[code] ?? (code || 'the connection broke')
+  // Many servers that want a certificate of ours only hang up.
+  const hint = code === 'UND_ERR_SOCKET' && isTls ? `${UNREACHABLE_HINT}; ${CERTIFICATE_HINT}` : UNREACHABLE_HINT
+  return storeError('FLIST_STORE_UNREACHABLE', name, why, hint)
 }
 
+const CERTIFICATE_HINT = 'if it wants a certificate of ours, add `?cert-file=FILE&key-file=FILE`'
 const PROXY_HINT = 'Check the variables http_proxy, https_proxy and no_proxy'
 
 const REASONS: Readonly<Record<string, string>> = {

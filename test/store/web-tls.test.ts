@@ -1,0 +1,229 @@
+import { execFileSync } from 'node:child_process'
+import { readFileSync, writeFileSync } from 'node:fs'
+import {
+  createServer as createPlain,
+  type IncomingMessage,
+  request as plainRequest,
+  type ServerResponse,
+} from 'node:http'
+import { createServer, type ServerOptions } from 'node:https'
+import { type AddressInfo, connect, type Server } from 'node:net'
+import { join } from 'node:path'
+import { inspect } from 'node:util'
+import t, { type Test } from 'tap'
+import { openSource } from '../../lib/store/open.ts'
+import type { BlockSource } from '../../lib/store/port.ts'
+import { resolveArchive } from '../../lib/store/archive-name.ts'
+import { tlsError } from '../../lib/store/tls-errors.ts'
+import { makeBlock, NEVER } from './blocks.ts'
+
+const block = await makeBlock(20_000)
+const { id } = block.ref
+const dir = t.testdir({})
+const path = (name: string): string => join(dir, name)
+for (const name of [
+  'http_proxy',
+  'https_proxy',
+  'no_proxy',
+  'HTTP_PROXY',
+  'HTTPS_PROXY',
+  'NO_PROXY',
+  'FLISTFS_CA_FILE',
+])
+  delete process.env[name]
+
+function openssl(...words: string[]): void {
+  execFileSync('openssl', words, { cwd: dir, stdio: 'ignore' })
+}
+
+const NO_OPENSSL: string | false = (() => {
+  try {
+    return (openssl('version'), false)
+  } catch {
+    return 'needs openssl'
+  }
+})()
+
+/** An authority, and what it signs: a server for ::1 and localhost, and a client. */
+function makeCertificates(): void {
+  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes']
+  openssl('req', '-x509', ...key, '-keyout', 'ca.key', '-out', 'ca.pem', '-subj', '/CN=test authority', '-days', '2')
+  writeFileSync(path('san'), 'subjectAltName=IP:::1,IP:127.0.0.1,DNS:localhost\n')
+  for (const name of ['server', 'client']) {
+    openssl('req', ...key, '-keyout', `${name}.key`, '-out', `${name}.csr`, '-subj', `/CN=${name}`)
+    const sign = ['-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial', '-days', '2', '-extfile', 'san']
+    openssl('x509', '-req', '-in', `${name}.csr`, '-out', `${name}.pem`, ...sign)
+  }
+}
+if (NO_OPENSSL === false) makeCertificates()
+
+function answer(_request: IncomingMessage, response: ServerResponse): void {
+  response.end(block.stored)
+}
+
+async function listening(t: Test, server: Server & { closeAllConnections?(): void }): Promise<string> {
+  await new Promise<void>((resolve) => server.listen(0, '::1', resolve))
+  t.teardown(() => {
+    server.closeAllConnections?.()
+    server.close()
+  })
+  return `[::1]:${(server.address() as AddressInfo).port}`
+}
+
+function secure(t: Test, options: ServerOptions = {}): Promise<string> {
+  const [key, cert] = [readFileSync(path('server.key')), readFileSync(path('server.pem'))]
+  return listening(t, createServer({ key, cert, ...options }, answer))
+}
+
+async function open(t: Test, url: string, trusted = true): Promise<BlockSource> {
+  const source = await openSource(url, { baseDir: '/', trusted, timeoutMs: 3000 })
+  t.teardown(() => source[Symbol.asyncDispose]())
+  return source
+}
+
+async function failure(t: Test, url: string): Promise<unknown> {
+  const error: unknown = await (await open(t, url)).get(id, NEVER).then(
+    () => new Error('it gave the block'),
+    (thrown: unknown) => thrown,
+  )
+  t.notMatch(inspect(error, { depth: 20, showHidden: true }), 'hunter2')
+  return error
+}
+
+function setting(t: Test, name: string, value: string): void {
+  process.env[name] = value
+  t.teardown(() => delete process.env[name])
+}
+
+void t.test('an authority of our own', { skip: NO_OPENSSL }, async (t) => {
+  const host = await secure(t)
+  t.match(await failure(t, `https://${host}`), {
+    code: 'FLIST_STORE_PROTOCOL',
+    message: /nobody we trust/,
+    hint: /ca-file/,
+  })
+  for (const url of [`https://${host}?`, `server://https://${host}?`, `s3s://k:s@${host}/b?`]) {
+    t.ok(await (await open(t, `${url}ca-file=${path('ca.pem')}`)).get(id, NEVER), url)
+  }
+  await t.rejects(open(t, `https://${host}?ca-file=${path('ca.pem')}`, false), { code: 'FLIST_STORE_DENIED' })
+  await t.rejects(open(t, `https://${host}?ca-file=${path('none')}`), { code: 'FLIST_STORE_DENIED', message: /ENOENT/ })
+  await t.rejects(open(t, `https://${host}?ca-file=${path('san')}`), {
+    code: 'FLIST_STORE_DENIED',
+    message: /TLS files/,
+  })
+  setting(t, 'FLISTFS_CA_FILE', path('ca.pem'))
+  t.ok(await (await open(t, `https://${host}`, false)).get(id, NEVER), 'the variable holds for all')
+  const cacheDir = t.testdir({})
+  const archive = await resolveArchive(
+    `https://${host}/a.fl`,
+    { cacheDir, hub: undefined, digest: undefined, onProgress: undefined, onWarning: () => undefined },
+    NEVER,
+  )
+  t.ok(readFileSync(archive.path).equals(block.stored), 'for archives too')
+})
+
+void t.test('tlsError() tells what kind of trouble it is', async (t) => {
+  t.match(tlsError('x', 'ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED'), { code: 'FLIST_STORE_DENIED', hint: /cert-file/ })
+  t.match(tlsError('x', 'ERR_SSL_WRONG_VERSION_NUMBER'), { code: 'FLIST_STORE_PROTOCOL', hint: /speaks TLS/ })
+  t.match(tlsError('x', 'CERT_HAS_EXPIRED'), { code: 'FLIST_STORE_PROTOCOL', message: /expired/ })
+})
+
+void t.test('TLS to a port that speaks none', async (t) => {
+  t.match(await failure(t, `https://${await listening(t, createPlain(answer))}`), { hint: /speaks TLS/ })
+})
+
+void t.test('a client certificate', { skip: NO_OPENSSL }, async (t) => {
+  const host = await secure(t, { requestCert: true, rejectUnauthorized: true, ca: readFileSync(path('ca.pem')) })
+  const url = `https://${host}?ca-file=${path('ca.pem')}`
+  t.match(await failure(t, url), { hint: /cert-file/ })
+  t.ok(await (await open(t, `${url}&cert-file=${path('client.pem')}&key-file=${path('client.key')}`)).get(id, NEVER))
+  writeFileSync(path('both.pem'), readFileSync(path('client.pem'), 'utf8') + readFileSync(path('client.key'), 'utf8'))
+  t.ok(await (await open(t, `${url}&cert-file=${path('both.pem')}`)).get(id, NEVER), 'both in one file')
+  await t.rejects(open(t, `${url}&key-file=${path('client.key')}`), { code: 'FLIST_USAGE' })
+  const misfit = `${url}&cert-file=${path('client.pem')}&key-file=${path('server.key')}`
+  await t.rejects(open(t, misfit), { code: 'FLIST_STORE_DENIED', message: /TLS files/ })
+})
+
+interface Proxy {
+  readonly host: string
+  /** Request lines. */
+  readonly seen: string[]
+  /** The last Proxy-Authorization. */
+  login: string | undefined
+}
+
+/** A proxy that forwards and tunnels; with `refuses` it answers that status. */
+async function startProxy(t: Test, refuses?: number): Promise<Proxy> {
+  const proxy = { host: '', seen: [] as string[], login: undefined as string | undefined }
+  const server = createPlain((request, response) => {
+    proxy.seen.push(`${request.method} ${request.url}`)
+    proxy.login = request.headers['proxy-authorization']
+    if (refuses !== undefined) return void response.writeHead(refuses).end()
+    request.pipe(
+      plainRequest(request.url ?? '', { headers: request.headers }, (got) => {
+        response.writeHead(got.statusCode ?? 500, got.headers)
+        got.pipe(response)
+      }),
+    )
+  })
+  server.on('connect', (request, socket, head) => {
+    proxy.seen.push(`${request.method} ${request.url}`)
+    proxy.login = request.headers['proxy-authorization']
+    if (refuses !== undefined) return void socket.end(`HTTP/1.1 ${refuses} No\r\n\r\n`)
+    const { port, hostname } = new URL(`http://${request.url}`)
+    const upstream = connect(Number(port), hostname.replace(/^\[|\]$/g, ''), () => {
+      socket.write('HTTP/1.1 200 OK\r\n\r\n')
+      upstream.write(head)
+      upstream.pipe(socket).on('error', () => upstream.destroy())
+      socket.pipe(upstream).on('error', () => socket.destroy())
+    })
+    t.teardown(() => upstream.destroy())
+  })
+  proxy.host = await listening(t, server)
+  return proxy
+}
+
+void t.test('a proxy of the environment', { skip: NO_OPENSSL }, async (t) => {
+  const proxy = await startProxy(t)
+  const plain = await listening(t, createPlain(answer))
+  const tls = await secure(t)
+  for (const [variable, url, line] of [
+    ['http_proxy', `http://${plain}`, `GET http://${plain}/`],
+    ['HTTP_PROXY', `server://http://${plain}`, `GET http://${plain}/api/v1/block/`],
+    ['http_proxy', `s3://k:s@${plain}/b`, `GET http://${plain}/b/`],
+    ['https_proxy', `https://${tls}?ca-file=${path('ca.pem')}`, `CONNECT ${tls}`],
+    ['HTTPS_PROXY', `s3s://k:s@${tls}/b?ca-file=${path('ca.pem')}`, `CONNECT ${tls}`],
+  ] as const) {
+    await t.test(`${variable} for ${url.slice(0, 10)}`, async (t) => {
+      proxy.seen.length = 0
+      setting(t, variable, `http://me:hunter2@${proxy.host}`)
+      t.ok((await (await open(t, url)).get(id, NEVER))?.equals(block.stored))
+      t.equal(proxy.seen.length, 1)
+      t.ok(proxy.seen[0]?.startsWith(line), `${proxy.seen[0]} is ${line}`)
+      t.equal(proxy.login, `Basic ${Buffer.from('me:hunter2').toString('base64')}`)
+      setting(t, 'no_proxy', 'example.org,::1')
+      t.ok(await (await open(t, url)).get(id, NEVER))
+      t.equal(proxy.seen.length, 1, 'no_proxy')
+    })
+  }
+  await t.test('archives', async (t) => {
+    proxy.seen.length = 0
+    setting(t, 'http_proxy', `http://${proxy.host}`)
+    const options = { cacheDir: t.testdir({}), hub: undefined, digest: undefined, onProgress: undefined }
+    await resolveArchive(`http://${plain}/a.fl`, { ...options, onWarning: () => undefined }, NEVER)
+    t.equal(proxy.seen[0], `GET http://${plain}/a.fl`)
+  })
+})
+
+void t.test('a proxy that is of no use', { skip: NO_OPENSSL }, async (t) => {
+  const proxy = await startProxy(t, 407)
+  const [plain, tls] = [await listening(t, createPlain(answer)), await secure(t)]
+  setting(t, 'http_proxy', `http://u:hunter2@${proxy.host}`)
+  t.match(await failure(t, `http://${plain}`), { code: 'FLIST_STORE_DENIED', message: /proxy/, hint: /http_proxy/ })
+  setting(t, 'https_proxy', `http://u:hunter2@${proxy.host}`)
+  t.match(await failure(t, `https://${tls}`), { code: 'FLIST_STORE_UNREACHABLE', message: /proxy/ })
+  setting(t, 'https_proxy', 'http://u:hunter2@[::1]:1')
+  t.match(await failure(t, `https://${tls}`), { code: 'FLIST_STORE_UNREACHABLE' })
+  setting(t, 'http_proxy', 'hunter2')
+  t.match(await failure(t, `http://${plain}`), { code: 'FLIST_USAGE', message: /"http_proxy"/ })
+})
