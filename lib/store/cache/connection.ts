@@ -98,6 +98,8 @@ export class Connection {
   }
 
   #open(): void {
+    // SQLite shares one view of the log's index in a process: while one reads only, the other could not write.
+    this.#closeReading()
     try {
       this.#ledger = new Ledger(this.#dir, this.#me)
     } catch (error) {
@@ -107,7 +109,6 @@ export class Connection {
       this.#ledger = new Ledger(this.#dir, this.#me)
     }
     this.#movedCheckAt = clock() + MOVED_CHECK_MS
-    this.#closeReading()
   }
 
   #closeReading(): void {

@@ -55,7 +55,7 @@ export class Ledger {
   readonly #do: Statements
   readonly #me: Identity
   readonly #known = new KnownKeys(this)
-  /** `databaseStamp` where it was opened for reading without locks. */
+  /** How the files were when it was opened for reading. */
   readonly #stamp: string
   readonly #dir: string
 
@@ -89,9 +89,9 @@ export class Ledger {
     return readable === undefined ? undefined : new Ledger(cacheDir, me, readable)
   }
 
-  /** True when this was opened for reading without locks, and somebody has written since. */
+  /** True when this was opened for reading, and somebody has written since. */
   isStale(): boolean {
-    return isStale(this.#dir, this.#stamp)
+    return this.isReadOnly && isStale(this.#dir, this.#stamp)
   }
 
   #register(): number {

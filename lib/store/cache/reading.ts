@@ -8,13 +8,13 @@ import { CACHE_LAYOUT, databasePath } from './layout.ts'
 
 export interface ReadableDatabase {
   readonly db: DatabaseSync
-  /** `databaseStamp` of a database that is read without locks, or '' where SQLite's own locks hold. */
+  /** How its files were then: see `isStale`. */
   readonly stamp: string
 }
 
 /**
  * Opens `cache.db` for reading only, also on a disk that cannot be written: by its locks where a log and its index are there,
- * else as it lies (then only while nobody writes it: see `isStale`). Undefined where there is none that may be read. Throws
+ * else as it lies. Undefined where there is none that may be read. Throws
  * FLIST_CACHE_UNUSABLE for a newer layout, SQLite's errors as they are.
  */
 export function openForReading(cacheDir: string): ReadableDatabase | undefined {
@@ -26,7 +26,7 @@ export function openForReading(cacheDir: string): ReadableDatabase | undefined {
   try {
     db = new DatabaseSync(path, { readOnly: true, timeout: LIMITS.cacheBusyTimeoutMs })
     checkReadable(db, cacheDir)
-    return { db, stamp: '' }
+    return { db, stamp }
   } catch (error) {
     // A log without its index holds rows that nobody can reach here; what is in the file without it may be torn.
     if (error instanceof FlistError || !(unlocked || sizeOf(`${path}-wal`) < 0)) throw error
@@ -57,15 +57,22 @@ function mayBelieve(cacheDir: string): boolean {
   return (stat.uid === geteuid?.() || stat.uid === 0) && (stat.mode & 0o022) === 0
 }
 
-/** True when somebody has written since a database was opened without locks. */
+/**
+ * True when somebody has written since. Who cannot write the log's index holds no lock that a writer would respect, and keeps
+ * files open that the next writer replaces: so it is opened anew.
+ */
 export function isStale(cacheDir: string, stamp: string): boolean {
-  return stamp !== '' && databaseStamp(cacheDir) !== stamp
+  return databaseStamp(cacheDir) !== stamp
 }
 
 function databaseStamp(cacheDir: string): string {
   const path = databasePath(cacheDir)
-  const stat = statSync(path, { bigint: true, throwIfNoEntry: false })
-  return stat === undefined ? 'none' : `${stat.ino} ${stat.size} ${stat.mtimeNs} ${sizeOf(`${path}-wal`)}`
+  return ['', '-wal']
+    .map((suffix) => {
+      const stat = statSync(path + suffix, { bigint: true, throwIfNoEntry: false })
+      return stat === undefined ? 'none' : `${stat.ino} ${stat.size} ${stat.mtimeNs}`
+    })
+    .join(' ')
 }
 
 function sizeOf(path: string): number {

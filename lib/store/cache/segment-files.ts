@@ -91,17 +91,22 @@ export class SegmentFiles {
   }
 
   write(at: Location, bytes: Uint8Array): void {
+    try {
+      this.#write(at, bytes)
+    } catch (error) {
+      if (systemCode(error) !== 'EBADF') throw error
+      // Opened while the disk could only be read.
+      this.forget(at.segment)
+      this.#write(at, bytes)
+    }
+  }
+
+  #write(at: Location, bytes: Uint8Array): void {
     const fd = this.#descriptor(at.segment)
     // Somebody cut the file: what is written now would leave zeros where rows point (fstat: 1 us a block).
     if (fstatSync(fd).size < (this.#known.get(at.segment) ?? 0)) throw new ShortSegmentError(at.segment)
     let done = 0
-    try {
-      while (done < bytes.length) done += writeSync(fd, bytes, done, bytes.length - done, at.offset + done)
-    } catch (error) {
-      // Opened while the disk could only be read: the next write opens it anew.
-      if (systemCode(error) === 'EBADF') this.forget(at.segment)
-      throw error
-    }
+    while (done < bytes.length) done += writeSync(fd, bytes, done, bytes.length - done, at.offset + done)
     const end = at.offset + at.bytes
     if (end > (this.#known.get(at.segment) ?? 0)) this.#known.set(at.segment, end)
   }

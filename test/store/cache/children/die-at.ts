@@ -1,5 +1,5 @@
 // Loaded before a script (`--import`): kills the process at the Nth step that changes the disk. A step is the moment before a call,
-// half of a write, or the moment after it. FLISTFS_TEST_DIE_AT: N; steps before the line "go" is printed do not count.
+// which is the moment after the call before it, or the middle of a write. FLISTFS_TEST_DIE_AT: N.
 import fs from 'node:fs'
 import { syncBuiltinESMExports } from 'node:module'
 import { StatementSync } from 'node:sqlite'
@@ -18,9 +18,7 @@ function wrap(owner: object, name: string): void {
   const real = Reflect.get(owner, name) as Call
   Reflect.set(owner, name, function around(this: unknown, ...args: unknown[]): unknown {
     step()
-    const result = Reflect.apply(real, this, args)
-    step()
-    return result
+    return Reflect.apply(real, this, args)
   })
 }
 
@@ -30,20 +28,19 @@ const { openSync, writeSync } = fs
 Reflect.set(fs, 'openSync', (...args: Parameters<typeof openSync>) => {
   const makes = typeof args[1] === 'string' && args[1].startsWith('w')
   if (makes) step()
-  const fd = openSync(...args)
-  if (makes) step()
-  return fd
+  return openSync(...args)
 })
 Reflect.set(fs, 'writeSync', (fd: number, bytes: Uint8Array, from: number, length: number, at: number) => {
   if (fd <= 2) return writeSync(fd, bytes, from, length, at)
   step()
   const half = writeSync(fd, bytes, from, Math.max(1, length >> 1), at)
   step()
-  const rest = half < length ? writeSync(fd, bytes, from + half, length - half, at + half) : 0
-  step()
-  return half + rest
+  return half + (half < length ? writeSync(fd, bytes, from + half, length - half, at + half) : 0)
 })
 // Statements that read do not change anything, but a death there costs nothing.
 wrap(StatementSync.prototype, 'run')
 syncBuiltinESMExports()
-process.on('exit', () => fs.writeSync(1, `steps ${steps}\n`))
+process.on('exit', () => {
+  step()
+  fs.writeSync(1, `steps ${steps}\n`)
+})
