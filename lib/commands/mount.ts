@@ -65,7 +65,7 @@ export interface MountReport {
  */
 export async function mountArchive(request: MountRequest, report: MountReport, signal: AbortSignal): Promise<number> {
   const background = isAwaited()
-  const directory = checkDirectory(request.directory)
+  const directory = await checkDirectory(request.directory)
   const cacheDir = resolve(request.cacheDir ?? defaultCacheDir())
   if (request.asZeroOs) refuseMounted(directory)
   if (request.stores.length > 0) await checkStores(request.stores, request.storesFromWords, report)
@@ -122,13 +122,13 @@ export async function mountArchive(request: MountRequest, report: MountReport, s
 }
 
 /** The folder as the kernel will say it. */
-function checkDirectory(name: string): string {
+async function checkDirectory(name: string): Promise<string> {
   try {
     if (statSync(name).isDirectory()) return realpathSync(name)
   } catch (error) {
     const code = systemCode(error)
     // What a crash left is no reason to refuse; somebody else's dead mount is.
-    if (code === 'ENOTCONN' && clearDead(name)) return checkDirectory(name)
+    if (code === 'ENOTCONN' && (await clearDead(name))) return checkDirectory(name)
     if (code === 'ENOTCONN') {
       throw new FlistError('FLIST_MOUNT_FAILED', `Cannot mount on "${name}": a dead mount that is not ours is there`, {
         hint: `Unmount it first: umount -l ${name}`,

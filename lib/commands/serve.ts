@@ -5,7 +5,6 @@ import { FlistError, Log } from '../base/index.ts'
 import { openIndex, type FlistIndex } from '../flist/index.ts'
 import {
   Answers,
-  canCheck,
   Counters,
   endServer,
   FetchClient,
@@ -32,6 +31,7 @@ import {
   takeAway,
   Trace,
   unregisterMount,
+  wantsChecks,
 } from '../kernel/index.ts'
 import { claimChanges, hideLower, inheritChanges, mountOverlay, releaseChanges } from '../runtime/index.ts'
 import { exitNow, MNT, notifyManager, watchdogEveryMs } from '../system/index.ts'
@@ -148,7 +148,7 @@ class Server {
     this.#served =
       heir?.legacy.served ?? (rw === undefined ? directory : join(prepareRuntimeDir(), `lower-${this.#id}`))
     if (options.traceFile !== undefined) this.#trace.start(options.traceFile)
-    this.#checked = canCheck(index.owners)
+    this.#checked = wantsChecks(index.owners, options.allowOther)
     this.#fd = openDevice()
     this.#fetch = new FetchClient(fetchThreadUrl(), this.#fetchData(), log)
   }

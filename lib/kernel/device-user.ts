@@ -107,6 +107,7 @@ function optionsOf(words: MountWords): string {
   const source = words.source.replaceAll('\\', String.raw`\\`).replaceAll(',', String.raw`\,`)
   const options = ['ro', `subtype=${words.subtype}`, `fsname=${source}`, `max_read=${LIMITS.readBytesMax}`]
   if (words.noexec) options.push('noexec')
+  if (words.checked) options.push('default_permissions')
   if (words.allowOther) options.push('allow_other')
   return options.join(',')
 }

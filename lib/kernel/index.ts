@@ -24,7 +24,15 @@ export { Answers } from './answers.ts'
 export type { MissSink } from './answers.ts'
 export { Counters } from './counters.ts'
 export type { RequestTimes } from './counters.ts'
-export { canCheck, heldDevice, mountDevice, openDevice, raiseReadahead, requestResend, supervisor } from './device.ts'
+export {
+  heldDevice,
+  mountDevice,
+  openDevice,
+  raiseReadahead,
+  requestResend,
+  supervisor,
+  wantsChecks,
+} from './device.ts'
 export { requireOverlay, takeAway } from './device-user.ts'
 export { Dispatcher } from './dispatch.ts'
 export type { DispatcherParts } from './dispatch.ts'

@@ -1,7 +1,7 @@
-import { execFileSync } from 'node:child_process'
 import { readdirSync, writeFileSync } from 'node:fs'
 import { describeError, ERRNO, errnoName, FlistError } from '../base/index.ts'
-import { MNT, mount, umount } from '../system/index.ts'
+import { MNT, mount } from '../system/index.ts'
+import { takeAway } from './device-user.ts'
 import { MOUNT_TYPE, type MountEntry, mountNamed, readMounts } from './mount-info.ts'
 import { isAlive, signalProcess, waitForEnd } from './processes.ts'
 import { forgetMount, isMountOf, lastProcess, listMounts, type MountListing } from './registry.ts'
@@ -38,7 +38,7 @@ interface Found {
 export async function unmount(name: string, options: UnmountOptions, signal: AbortSignal): Promise<UnmountResult> {
   const { entry, connection, record } = findMount(name)
   if (options.force) abortConnection(connection)
-  takeAway(entry, options.lazy || options.force ? MNT.DETACH : 0)
+  await takeTree(entry, options.lazy || options.force ? MNT.DETACH : 0)
   const ended = await waitForServer(record, options, signal)
   return { directory: entry.directory, ended }
 }
@@ -63,10 +63,9 @@ function isStillThere(entry: MountEntry): boolean {
   return readMounts().some((now) => now.id === entry.id && now.directory === entry.directory)
 }
 
-function takeAway(entry: MountEntry, flags: number): void {
-  const errno = umount(entry.directory, flags)
+async function takeTree(entry: MountEntry, flags: number): Promise<void> {
+  const errno = await takeAway(entry.directory, flags)
   if (errno === 0 || !isStillThere(entry)) return
-  if (errno === ERRNO.EPERM && takeAwayAsUser(entry, flags)) return
   if (errno === ERRNO.EBUSY) {
     throw new FlistError('FLIST_MOUNT_FAILED', `Cannot unmount "${entry.directory}": it is in use`, {
       hint: 'End what uses it (`fuser -vm DIR` shows it), or leave the tree at once with --lazy',
@@ -77,28 +76,17 @@ function takeAway(entry: MountEntry, flags: number): void {
   throw new FlistError('FLIST_NOT_PERMITTED', message, { hint: 'Run this as the user who mounted it, or as root' })
 }
 
-/** A user's own mount is taken away by the setuid helper of fuse3. */
-function takeAwayAsUser(entry: MountEntry, flags: number): boolean {
-  const lazy = flags === MNT.DETACH ? ['-z'] : []
-  try {
-    execFileSync('fusermount3', ['-u', ...lazy, '--', entry.directory], { stdio: 'ignore', timeout: LEAVE_MS })
-    return true
-  } catch {
-    return false
-  }
-}
-
 /**
  * Clears a folder whose mount of ours is dead, its server and whoever held its device gone. False where something else
  * stands there.
  */
-export function clearDead(directory: string): boolean {
+export async function clearDead(directory: string): Promise<boolean> {
   const mounts = readMounts()
   const top = mountNamed(mounts, directory)
   if (top === undefined) return false
   const record = listMounts(mounts).find((listing) => isMountOf(top, listing))
   if (record === undefined ? top.type !== MOUNT_TYPE : record.state !== 'dead') return false
-  takeAway(top, MNT.DETACH)
+  await takeTree(top, MNT.DETACH)
   if (record !== undefined) forgetMount(record)
   return true
 }
