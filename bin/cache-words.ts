@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { FlistError, Log, parseDuration, parseSize } from '../lib/base/index.ts'
+import { describeError, FlistError, Log, parseDuration, parseSize } from '../lib/base/index.ts'
 import type { PinRequest } from '../lib/commands/cache-pin.ts'
 import { EXAMPLES } from './examples.ts'
 import { write } from './output.ts'
@@ -125,7 +125,7 @@ function addPin(cache: Command, context: Context, done: Done): void {
       const { fetched } = outcome
       // What no store gave at all is a failure; a part that is here is worth saying.
       if (fetched !== undefined && fetched.failed > 0 && fetched.blocks === 0) throw error
-      if (error !== undefined) context.output.warn(error instanceof Error ? error.message : String(error))
+      if (error !== undefined) context.output.warn(describeError(error))
       context.output.result(outcome, pinText(outcome))
       done(fetched !== undefined && fetched.failed + fetched.notKept > 0 ? EXIT.inPart : 0)
     })
