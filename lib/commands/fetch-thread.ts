@@ -7,11 +7,12 @@ import {
   BlockCache,
   CachedReader,
   defaultCacheBytes,
+  forgetStored,
   openReader,
   parseStoreRoute,
   type ReaderRoute,
 } from '../store/index.ts'
-import { giveBackMemory } from '../system/index.ts'
+import { giveBackMemory, keepFreedBlocks } from '../system/index.ts'
 import { BlockTable, Fetcher, SegmentFiles } from '../vfs/index.ts'
 
 import { ServerAnswers, type ServerParts } from './server-answers.ts'
@@ -49,6 +50,7 @@ export interface FetchThreadData {
 /** The fetch thread: opens cache and stores, and serves misses and questions until the session says `close`. */
 async function main(data: FetchThreadData): Promise<void> {
   invariant(parentPort, 'fetch-thread runs as a worker')
+  keepFreedBlocks()
   const startedAt = Date.now()
   const log = new Log(data.logFile === undefined ? 2 : openSync(data.logFile, 'a', 0o640), data.logLevel)
   const index = openIndex(data.indexPath, data.digest)
@@ -128,6 +130,7 @@ function settleWhenIdle(
     const fetched = counters.get('readsFetched')
     if (fetched === seen && fetched !== settled && server.waiting === 0) {
       settled = fetched
+      forgetStored()
       giveBackMemory()
     }
     if (fetched === seen) index.release()

@@ -28,6 +28,6 @@ export {
   write,
 } from './libc.ts'
 export type { Mapping } from './libc.ts'
-export { giveBackMemory } from './memory.ts'
+export { giveBackMemory, keepFreedBlocks } from './memory.ts'
 export { isNotified, notifyManager, watchdogEveryMs } from './notify.ts'
 export { KnownIds, mayMount } from './privileges.ts'

@@ -29,6 +29,7 @@ const cDup2 = libc.func('int dup2(int from, int to)')
 const cSetsid = libc.func('int setsid()')
 /** glibc only. */
 const cMallocTrim = optional('int malloc_trim(size_t pad)')
+const cMallopt = optional('int mallopt(int parameter, int value)')
 const cExit = libc.func('void _exit(int code)')
 /** `ssize_t read(int, void *, size_t)` with no checks: the hot path of the session thread. */
 export const read = libc.func('long read(int fd, _Out_ uint8_t *buffer, size_t length)') as unknown as (
@@ -65,6 +66,19 @@ function optional(declaration: string): ForeignFunction | undefined {
 /** malloc_trim(3): free pages of all arenas go back to the system, where the C library can do that. */
 export function trimHeap(): void {
   cMallocTrim?.(0)
+}
+
+/** From malloc.h. */
+const M_TRIM_THRESHOLD = -1
+const M_MMAP_THRESHOLD = -3
+
+/**
+ * mallopt(3): freed pieces of up to `pieceBytes` stay in the process until `trimHeap`, or until `keptBytes` are free in one
+ * heap; where the C library can do that.
+ */
+export function keepHeap(pieceBytes: number, keptBytes: number): void {
+  cMallopt?.(M_MMAP_THRESHOLD, pieceBytes)
+  cMallopt?.(M_TRIM_THRESHOLD, keptBytes)
 }
 
 /** `errno` of the last failed call on this thread. */
