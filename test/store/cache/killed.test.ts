@@ -9,7 +9,7 @@ import { verifyCache } from '../../../lib/store/cache/verify.ts'
 import { LIFE, lifeBlocks } from './children/life.ts'
 import { countingReader, NEVER, openCache, QUIET } from './helpers.ts'
 
-t.setTimeout(400_000)
+t.setTimeout(900_000)
 
 const CHILDREN = `${import.meta.dirname}/children`
 
@@ -27,7 +27,7 @@ function live(script: string, dir: string, dieAt: number): Promise<End> {
       stdio: ['ignore', 'pipe', 'inherit'],
       env: { ...process.env, NODE_OPTIONS: '', FLISTFS_TEST_DIE_AT: String(dieAt) },
     })
-    const timer = setTimeout(() => child.kill('SIGTERM'), 20_000)
+    const timer = setTimeout(() => child.kill('SIGTERM'), 60_000)
     let out = ''
     child.stdout.on('data', (chunk: Buffer) => (out += chunk.toString()))
     child.on('close', (code, signal) => {
@@ -70,7 +70,7 @@ async function faultsAfter(dir: string, known: Awaited<ReturnType<typeof lifeBlo
 
 void t.test(
   'whatever step of a life kill -9 ends, the next process reads right bytes',
-  { timeout: 240_000 },
+  { timeout: 600_000 },
   async (t) => {
     const known = await lifeBlocks()
     const root = t.testdir()
@@ -98,7 +98,7 @@ void t.test(
   },
 )
 
-void t.test('prune and repair may be killed at each step too', { timeout: 120_000 }, async (t) => {
+void t.test('prune and repair may be killed at each step too', { timeout: 300_000 }, async (t) => {
   const known = await lifeBlocks()
   const root = t.testdir()
   const whole = await live('prune-and-leave.ts', `${root}/whole`, 0)
