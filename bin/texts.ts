@@ -63,8 +63,9 @@ function oneText(answer: Exclude<MountStats, { error: unknown }>): string {
       displaySize(Number(store['bytes'] ?? 0)),
       Number.isFinite(meanMs(store)) ? meanMs(store).toFixed(1) : '-',
       cell(store['failures']),
+      storeState(store),
     ])
-    text += indent(table([['STORE, SLOWEST FIRST', 'REQUESTS', 'FETCHED', 'MEAN ms', 'FAILURES'], ...lines]))
+    text += indent(table([['STORE, SLOWEST FIRST', 'REQUESTS', 'FETCHED', 'MEAN ms', 'FAILURES', 'STATE'], ...lines]))
   }
   if (waits.length > 0) {
     const lines = waits.map((file) => ['waits', 'totalMs', 'worstMs', 'path'].map((key) => cell(file[key])))
@@ -77,6 +78,15 @@ function oneText(answer: Exclude<MountStats, { error: unknown }>): string {
 function meanMs(store: Fields): number {
   const requests = Number(store['requests'] ?? 0)
   return requests === 0 ? Number.NEGATIVE_INFINITY : Number(store['latencyMsSum'] ?? 0) / requests
+}
+
+/** A server of an earlier version says nothing of it. */
+function storeState(store: Fields): string {
+  const { state, openForMs, lastError } = store
+  if (state !== 'open' && state !== 'failing') return cell(state)
+  const why = (lastError as { message?: unknown } | undefined)?.message
+  const since = state === 'open' ? `left alone for ${displayDuration(Number(openForMs ?? 0) / 1000)}` : 'failing'
+  return why === undefined ? since : `${since}: ${cell(why)}`
 }
 
 function percent(part: number, whole: number): string {

@@ -17,7 +17,11 @@ export function whyText(answer: WhyResult): string {
   if (stores.length > 0) {
     const rows = stores.map((store) => [
       store.name,
-      store.coolMs > 0 ? `failed, asked last for ${seconds(store.coolMs)}` : 'ready',
+      store.state === 'open'
+        ? `left alone, asked again in ${seconds(store.coolMs)}`
+        : store.coolMs > 0
+          ? `failed, asked last for ${seconds(store.coolMs)}`
+          : 'ready',
       store.requests === 0 ? '-' : (store.latencyMsSum / store.requests).toFixed(1),
       String(store.requests),
       String(store.failures),

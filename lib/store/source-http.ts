@@ -21,7 +21,7 @@ export class HttpSource implements BlockSource {
   readonly #path: string
   readonly #authorization: string | undefined
   /** The one that had the last block first. */
-  readonly #layouts: Layout[]
+  #layouts: readonly Layout[]
 
   constructor(name: string, base: string, secrets: Secrets, client: WebClient, layouts = PLAIN_LAYOUTS) {
     this.name = name
@@ -29,15 +29,15 @@ export class HttpSource implements BlockSource {
     this.#base = new URL(base)
     this.#path = this.#base.pathname.replace(/\/+$/, '')
     this.#authorization = authorization(secrets)
-    this.#layouts = [...layouts]
+    this.#layouts = layouts
   }
 
   async get(id: Buffer, signal: AbortSignal): Promise<Buffer | undefined> {
     const hex = id.toString('hex')
-    for (const layout of [...this.#layouts]) {
+    for (const layout of this.#layouts) {
       const stored = await this.#fetch(this.#url(layout(hex)), signal)
       if (stored === undefined) continue
-      if (layout !== this.#layouts[0]) this.#layouts.sort((a, b) => Number(b === layout) - Number(a === layout))
+      if (layout !== this.#layouts[0]) this.#layouts = [layout, ...this.#layouts.filter((other) => other !== layout)]
       return stored
     }
     return undefined

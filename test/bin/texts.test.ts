@@ -46,7 +46,12 @@ t.test('statsText() shows what a server said, also of a later version', async (t
       blocks: { total: 3, cached: 1 },
       cache: { hits: 1, freshThing: { deep: true } },
       requests: { LOOKUP: { count: 5, p50Us: 10 } },
-      stores: [{ name: 'dir:store', requests: 2, bytes: 1024 }],
+      stores: [
+        { name: 'dir:store', requests: 2, bytes: 1024 },
+        { name: 'zdb://a', state: 'ok' },
+        { name: 'zdb://b', state: 'open', openForMs: 61_000, lastError: { message: 'Cannot reach it' } },
+        { name: 'zdb://c', state: 'failing' },
+      ],
       memory: { rssBytes: 1024 ** 2 },
     },
     { directory: '/mnt/b', error: { code: 'FLIST_TIMEOUT', message: 'Cannot ask' } },
@@ -57,7 +62,10 @@ t.test('statsText() shows what a server said, also of a later version', async (t
     'hits 1, freshThing {"deep":true}',
     'rss 1.0 MiB',
     /LOOKUP {3}5 {6}10 {6}-/,
-    /dir:store {2}2 {9}1\.0 KiB {2}-/,
+    /dir:store +2 +1\.0 KiB +- +- +-/,
+    /zdb:\/\/a .* ok$/m,
+    /zdb:\/\/b .*left alone for 1 min 01 s: Cannot reach it$/m,
+    /zdb:\/\/c .*failing$/m,
     '/mnt/b\n  Cannot ask\n',
   ]) {
     t.match(text, part)
