@@ -11,6 +11,7 @@ import {
   openReader,
   parseStoreRoute,
   type ReaderRoute,
+  warmStores,
 } from '../store/index.ts'
 import { giveBackMemory, keepFreedBlocks } from '../system/index.ts'
 import { BlockTable, Fetcher, SegmentFiles } from '../vfs/index.ts'
@@ -99,6 +100,11 @@ async function main(data: FetchThreadData): Promise<void> {
   const control = await serveControl(controlSocketPath(data.id), (request) => answers.answer(request))
   const metrics = await metricsOf(parts, answers)
   const filling = data.verifyAlways ? Promise.resolve() : fetcher.fillTable(closing.signal)
+  // Before somebody waits for it: it is 70 ms of work.
+  void filling.then(() => {
+    const isWhole = table.filled === index.blockCount
+    return isWhole || closing.signal.aborted ? undefined : warmStores(routesOf(data, index), data.baseDir)
+  })
   if (data.passthrough) void filling.then(() => server.announceAll())
   const settling = settleWhenIdle(server, counters, index, () => {
     files.releaseUnlinked()

@@ -1,4 +1,5 @@
 import { LIMITS, type Log } from '../base/index.ts'
+import { prepareCodec } from './codec-tools.ts'
 import { withDeadline } from './deadline.ts'
 import { DecodePool } from './decode-pool.ts'
 import type { BlockSource } from './port.ts'
@@ -97,6 +98,24 @@ export function openReader(options: OpenReaderOptions): RoutedReader {
     timeoutMs,
     ...(log === undefined ? {} : { log }),
   })
+}
+
+/**
+ * Loads what the first block from these stores would wait for: their code, and that of the codec. Nothing is loaded for folders,
+ * and nothing is connected. What goes wrong here, a read will say.
+ */
+export async function warmStores(routes: readonly ReaderRoute[], baseDir: string): Promise<void> {
+  const away = new Map(routes.map((route) => [route.url, route]))
+  for (const [url, { trusted = false }] of away) {
+    try {
+      if (parseStoreUrl(url, baseDir).scheme === 'dir') continue
+      const source = await openSource(url, { baseDir, trusted })
+      await source[Symbol.asyncDispose]()
+      await prepareCodec()
+    } catch {
+      // A secret that is missing now may be there when it is needed.
+    }
+  }
 }
 
 /** Opens with the first `get`. What keeps it from opening is tried again with the next one: a secret file may appear. */

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import t from 'tap'
 import { KnownKeys, type KeyTable } from '../../../lib/store/cache/known-keys.ts'
+import { blocks, openCache } from './helpers.ts'
 
 class Table implements KeyTable {
   readonly keys: Buffer[] = []
@@ -77,3 +78,27 @@ void t.test('says nothing where somebody wrote while it learned, or there are to
   for (let step = 0; step < 60; step += 1) endless.learn()
   t.notOk(endless.lacks(keyOf(6000)))
 })
+
+void t.test(
+  'a cache that learned it is empty finds what another connection writes, and what it writes itself',
+  async (t) => {
+    const dir = t.testdir()
+    const [ours, other] = [await openCache(dir), await openCache(dir)]
+    const known = await blocks('learned', 3)
+    const [first, second, third] = known.map(({ ref, plain }) => ({ ref, plain }))
+    const keys = Buffer.concat(known.map(({ ref }) => ref.key))
+    const lookUp = (): number => ours.findMany(keys, 32, 0, 3, () => undefined)
+    t.equal(lookUp(), 0)
+    ours.put(first!.ref, first!.plain)
+    ours.flush()
+    t.equal(lookUp(), 1)
+    other.put(second!.ref, second!.plain)
+    other.flush()
+    await tick()
+    t.not(ours.find(second!.ref.key), undefined)
+    t.equal(ours.find(third!.ref.key), undefined)
+    t.equal(lookUp(), 2)
+    await ours.close()
+    await other.close()
+  },
+)
