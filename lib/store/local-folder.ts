@@ -15,8 +15,12 @@ const LOCAL_TYPES = new Set([
 const OPEN_FLAGS = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW
 /** A larger block is worth the call to another thread, which also takes the copying. */
 const SMALL_BYTES_MAX = 64 * 1024
-/** A file that took longer came from the disk, and several disk reads at a time are faster than one after the other. */
+/**
+ * Files that took longer, one after the other, come from the disk, and several disk reads at a time are faster than one. A single
+ * one tells nothing: on a busy machine another thread ran meanwhile.
+ */
 const SLOW_MS = 1
+const SLOW_IN_ROW = 4
 const PAUSE_MS = 50
 
 export class LocalFolder {
@@ -27,6 +31,7 @@ export class LocalFolder {
   /** Subfolders that were seen to lie on the same device. */
   readonly #seen = new Set<string>()
   #pauseUntil = 0
+  #slow = 0
 
   constructor(root: string) {
     this.#root = root
@@ -49,7 +54,8 @@ export class LocalFolder {
       return undefined
     } finally {
       const ended = performance.now()
-      if (ended - began > SLOW_MS) this.#pauseUntil = ended + PAUSE_MS
+      this.#slow = ended - began > SLOW_MS ? this.#slow + 1 : 0
+      if (this.#slow >= SLOW_IN_ROW) this.#pauseUntil = ended + PAUSE_MS
     }
   }
 
