@@ -39,6 +39,8 @@ export interface SetupProgram {
   readonly launcher: string
   /** The man pages, if they are there. */
   readonly manDir: string
+  /** A package manager has put all of it in place; only the links for Zero-OS are ours to make. */
+  readonly packaged: boolean
   /** What `flistfs completion SHELL` prints. */
   completion(shell: string): string | undefined
 }
@@ -60,7 +62,7 @@ export function setup(request: SetupRequest, self: readonly string[]): SetupStep
   const places = { root, share: '/usr/local/share', units: '/usr/local/lib/systemd/system', sbin: '/sbin' }
   const program = thisProgram(self)
   const { files, skipped } = setupFiles(places, program, request.zeroOs || request.remove)
-  if (request.remove) return removeFiles([...files, ...formerPages(places, files)])
+  if (request.remove) return removeFiles(program.packaged ? files : [...files, ...formerPages(places, files)])
   const standings = files.map((file) => ({ file, standing: standingOf(file) }))
   for (const { file, standing } of standings) {
     if (standing === 'foreign') throw inTheWay(file.path, 'it belongs to another program')
@@ -86,8 +88,15 @@ export function setupFiles(
   program: SetupProgram,
   zeroOs: boolean,
 ): { files: SetupFile[]; skipped: SetupStep[] } {
-  const names = ['mount.flistfs', ...(zeroOs ? ['g8ufs', 'rfs'] : [])]
+  const names = [...(program.packaged ? [] : ['mount.flistfs']), ...(zeroOs ? ['g8ufs', 'rfs'] : [])]
   const files: SetupFile[] = names.map((name) => ({ path: join(root, sbin, name), link: join(program.bin, name) }))
+  if (program.packaged) {
+    const path = join(root, sbin, 'mount.flistfs')
+    return {
+      files,
+      skipped: [{ path, done: 'skipped', why: 'the package of this system has put all but links for Zero-OS' }],
+    }
+  }
   const skipped: SetupStep[] = []
   files.push({ path: join(root, units, 'flistfs@.service'), text: unitText(program.launcher), comment: '#' })
   for (const [shell, place] of Object.entries(COMPLETIONS)) {
@@ -142,6 +151,7 @@ function thisProgram(self: readonly string[]): SetupProgram {
     bin,
     launcher: join(bin, 'flistfs'),
     manDir: join(package_, 'dist/man'),
+    packaged: existsSync(join(package_, 'PACKAGED')),
     completion(shell) {
       const [command = '', ...words] = self
       try {

@@ -139,6 +139,14 @@ t.test('setup() leaves a file that was changed since', async (t) => {
   t.ok(existsSync(unit))
 })
 
+t.test('setup() leaves to a package what it has put', async (t) => {
+  const { dir, run } = begin(t)
+  writeFileSync(join(dir, 'package/PACKAGED'), 'Debian\n')
+  t.match(run(), [{ done: 'skipped', why: /package/ }])
+  t.strictSame(by(run({ zeroOs: true }), 'made'), ['sbin/g8ufs', 'sbin/rfs'])
+  t.strictSame(by(run({ remove: true }), 'removed'), ['sbin/g8ufs', 'sbin/rfs'])
+})
+
 t.test('standingOf() knows a link of ours by what lies beside its target', async (t) => {
   const { dir, bin } = begin(t)
   const path = join(dir, 'link')
