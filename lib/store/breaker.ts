@@ -102,6 +102,13 @@ export class Breaker {
     return this.#state === 'open' && !wasOpen
   }
 
+  /** Another was faster by far: this one is asked last for a while, until a probe tells more. */
+  overtaken(): void {
+    if (this.#state === 'open') return
+    this.#state = 'failing'
+    this.#restUntil = this.#now() + this.#restMs
+  }
+
   /** Who entered went away without an answer. */
   left(): void {
     this.#endProbe()

@@ -82,6 +82,16 @@ export class Member {
     return await this.#gate.run(ahead, () => source.get(id, signal), signal)
   }
 
+  /** Milliseconds since it answered anybody. */
+  get silentMs(): number {
+    return performance.now() - this.#lastAnswerAt
+  }
+
+  /** Another gave the block while this one was silent. */
+  overtaken(): void {
+    this.breaker.overtaken()
+  }
+
   /** A block that came from here was wrong. */
   gaveWrong(error: FlistError): void {
     this.#counters.failures += 1
@@ -147,7 +157,7 @@ export class Member {
   }
 
   #isCrowded(): boolean {
-    return this.#gate.waiting >= LIMITS.waitingPerStore && performance.now() - this.#lastAnswerAt > LIMITS.storeStallMs
+    return this.#gate.waiting >= LIMITS.waitingPerStore && this.silentMs > LIMITS.storeStallMs
   }
 
   #crowded(): FlistError {

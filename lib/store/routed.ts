@@ -6,6 +6,7 @@ import type { BreakerOptions } from './breaker.ts'
 import { Member, type SourceState, type SourceStats } from './member.ts'
 import type { BlockReader, BlockRef, BlockSource } from './port.ts'
 import { isTransient, waitAfterMs } from './retrying.ts'
+import { inTurn } from './in-turn.ts'
 import { blockFailure, notRouted, tooLate, type Refusal } from './routed-errors.ts'
 import { giveStored } from './spent.ts'
 import { pause } from './wait.ts'
@@ -32,6 +33,8 @@ export interface RoutedOptions {
   /** Requests in flight at one source. */
   readonly inFlightMax?: number
   readonly tries?: number
+  /** Milliseconds of silence after which the next source is asked beside one that was asked. */
+  readonly stallMs?: number
   readonly log?: Log
 }
 
@@ -46,6 +49,7 @@ export class RoutedReader implements BlockReader {
   readonly #pool: DecodePool
   readonly #timeoutMs: number
   readonly #tries: number
+  readonly #stallMs: number
   readonly #ownsPool: boolean
   readonly #log: Log | undefined
   readonly #ending = new AbortController()
@@ -62,6 +66,7 @@ export class RoutedReader implements BlockReader {
     this.#timeoutMs = timeoutMs
     this.#log = options.log
     this.#tries = tries
+    this.#stallMs = options.stallMs ?? LIMITS.storeStallMs
     this.#ownsPool = options.ownsPool ?? false
     for (const { start, end, source } of routes) {
       let member = this.#members.find((known) => known.origin === source)
@@ -142,13 +147,15 @@ export class RoutedReader implements BlockReader {
   async #readFrom(members: Member[], ref: BlockRef, refusals: Refusal[], signal: AbortSignal): Promise<Buffer> {
     const again: { member: Member; notBefore: number }[] = []
     const end = Date.now() + this.#timeoutMs
-    for (const member of members) {
-      const plain = await this.#attempt(member, false, ref, refusals, signal)
-      if (plain !== undefined) return plain
-      const error = refusals.at(-1)?.error
+    const refused = (member: Member): void => {
+      const error = refusals.findLast(({ name }) => name === member.name)?.error
       const notBefore = Date.now() + waitAfterMs(error, 0)
       if (this.#tries > 1 && isTransient(error) && notBefore < end) again.push({ member, notBefore })
     }
+    const ask = (member: Member, own: AbortSignal): Promise<Buffer | undefined> =>
+      this.#attempt(member, false, ref, refusals, own)
+    const found = await inTurn(members, ask, refused, this.#stallMs, signal)
+    if (found !== undefined) return found
     for (const { member, notBefore } of again) {
       await pause(Math.max(0, notBefore - Date.now()), member.name, signal)
       const plain = await this.#attempt(member, true, ref, refusals, signal)

@@ -137,12 +137,39 @@ void t.test('who waits for a place at a source goes elsewhere when that is left 
   t.ok(a.gets <= 4, `${a.gets} asked the dead one`)
 })
 
+void t.test('a source that is silent is overtaken by the next, and asked last after that', async (t) => {
+  const a = new CountingSource('a')
+  let stopped = 0
+  a.behave = (_, signal) =>
+    new Promise((_, reject) =>
+      signal.addEventListener('abort', () => {
+        stopped += 1
+        reject(abortError(signal, 'a'))
+      }),
+    )
+  const b = new CountingSource('b', [block])
+  const routed = reader(t, [a, b], { timeoutMs: 60_000, stallMs: 100 })
+  const begun = performance.now()
+  t.ok((await routed.read(ref, NEVER)).equals(plain))
+  t.ok(performance.now() - begun < 5000, 'long before any deadline')
+  t.same([a.gets, b.gets, stopped], [1, 1, 1], 'the silent one is told to stop')
+  t.match(routed.stats(), [{ state: 'failing' }, { state: 'ok' }])
+  t.ok((await routed.read(ref, NEVER)).equals(plain))
+  t.same([a.gets, b.gets], [1, 2])
+  const alone = reader(t, [a], { timeoutMs: 300, stallMs: 100 })
+  await t.rejects(alone.read(ref, NEVER), { code: 'FLIST_TIMEOUT' })
+  const leave = new AbortController()
+  const both = reader(t, [a, a], { timeoutMs: 60_000, stallMs: 50 }).read(ref, leave.signal)
+  setTimeout(() => leave.abort(), 150)
+  await t.rejects(both, { code: 'FLIST_INTERRUPTED' })
+})
+
 void t.test('a source that answers nobody does not collect readers', async (t) => {
   const a = new CountingSource('a')
   a.behave = (_, signal) =>
     new Promise((_, reject) => signal.addEventListener('abort', () => reject(abortError(signal, 'a'))))
   const b = new CountingSource('b', [block])
-  const routed = reader(t, [a, b], { inFlightMax: 1, timeoutMs: 60_000 })
+  const routed = reader(t, [a, b], { inFlightMax: 1, timeoutMs: 60_000, stallMs: 60_000 })
   const leave = new AbortController()
   const crowd = Array.from({ length: LIMITS.waitingPerStore + 1 }, () => routed.read(ref, leave.signal))
   const ended = Promise.allSettled(crowd)
