@@ -3,16 +3,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 
 /** When a process began, in clock ticks since boot: with the pid it names one process for ever. Undefined: no such process. */
 export function processStart(pid: number): number | undefined {
-  let stat: string
-  try {
-    stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
-  } catch {
-    return undefined
-  }
-  // The name in parentheses may hold spaces and parentheses; what follows the last one is plain.
-  const words = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  const words = statWords(pid)
   // A zombie has ended; nobody may have asked for its exit code yet.
-  return words[0] === 'Z' ? undefined : Number(words[19])
+  return words.length === 0 || words[0] === 'Z' ? undefined : Number(words[19])
 }
 
 export interface ProcessName {
@@ -44,17 +37,32 @@ export async function waitForEnd(target: ProcessName, timeoutMs: number, signal:
   return true
 }
 
-/** Kills a server of ours and returns when none of its threads runs any more: a zombie takes no requests. */
+/**
+ * Kills a server of the same supervisor and returns when none of its threads runs any more: a zombie takes no requests. One
+ * that has died meanwhile is fine; another process that got its number is left alone.
+ */
 export async function endServer(pid: number): Promise<void> {
-  process.kill(pid, 'SIGKILL')
+  if (statWords(pid)[1] !== String(process.ppid)) return
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch {
+    return
+  }
   while (isRunning(pid)) await sleep(1)
 }
 
 function isRunning(pid: number): boolean {
+  const [state = 'Z'] = statWords(pid)
+  return state !== 'Z'
+}
+
+/** State, parent and what follows in /proc/PID/stat; empty where there is no such process. */
+function statWords(pid: number): string[] {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
-    return stat[stat.lastIndexOf(')') + 2] !== 'Z'
+    // The name in parentheses may hold spaces and parentheses; what follows the last one is plain.
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')
   } catch {
-    return false
+    return []
   }
 }

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import t from 'tap'
-import { isAlive, processStart, signalProcess, waitForEnd } from '../../lib/kernel/processes.ts'
+import { endServer, isAlive, processStart, signalProcess, waitForEnd } from '../../lib/kernel/processes.ts'
 
 const { signal } = new AbortController()
 
@@ -32,4 +32,25 @@ t.test('waitForEnd() sees an end, or the deadline', async (t) => {
 t.test('waitForEnd() ends when its signal does', async (t) => {
   const own = { pid: process.pid, pidStart: processStart(process.pid) ?? 0 }
   await t.rejects(waitForEnd(own, 10_000, AbortSignal.timeout(20)), { name: 'AbortError' })
+})
+
+t.test('endServer() ends its own kind only, and does not mind who is dead already', async (t) => {
+  const child = spawn('sleep', ['60'], { stdio: 'ignore' })
+  const { pid = 0 } = child
+  await endServer(pid)
+  t.ok(processStart(pid), 'not of the same supervisor')
+  child.kill('SIGKILL')
+  await once(child, 'exit')
+  await endServer(pid)
+  t.pass('gone before')
+  const script = `sleep 60 & node=$1; shift; FLISTFS_SIBLING=$! "$node" "$@"; wait $!; echo $?`
+  const file = new URL('../../lib/kernel/processes.ts', import.meta.url).href
+  const program = `const { endServer } = await import('${file}'); await endServer(Number(process.env.FLISTFS_SIBLING))`
+  const words = ['-c', script, 'sh', process.execPath, '--input-type=module', '-e', program]
+  const shell = spawn('sh', words, { stdio: ['ignore', 'pipe', 'inherit'] })
+  const output: Buffer[] = []
+  shell.stdout.on('data', (bytes: Buffer) => output.push(bytes))
+  const [code] = (await once(shell, 'close')) as [number]
+  t.equal(code, 0)
+  t.equal(Buffer.concat(output).toString(), '137\n', 'killed')
 })
