@@ -71,6 +71,7 @@ const OPERATIONS = [
 
 /** Does one random thing after another under `place` and compares with `reference`. Everything is synchronous, as programs are. */
 export class Torturer {
+  faults = 0
   readonly counts: Record<string, number> = {}
   stall: Stall = { ms: 0, operation: '', path: '', at: '' }
   readonly #place: string
@@ -237,6 +238,7 @@ export class Torturer {
   #report(kind: Fault['kind'], operation: string, what: string): void {
     const fault: Fault = { at: new Date().toISOString(), kind, operation, path: this.#path, what }
     console.log(JSON.stringify(fault))
+    this.faults += 1
   }
 
   #list(path: string): void {

@@ -1,0 +1,24 @@
+import { execFile } from 'node:child_process'
+import { join } from 'node:path'
+import t from 'tap'
+import { NO_MOUNT, PROJECT } from './lab.ts'
+
+const SECONDS = 45
+/** Milliseconds; the run ends by itself a minute after its time at the latest. */
+const TIMEOUT_MS = (SECONDS + 60) * 1000 + 30_000
+
+t.setTimeout(TIMEOUT_MS)
+
+void t.test('a short torture', { skip: NO_MOUNT, timeout: TIMEOUT_MS }, async (t) => {
+  const seed = String(Number(process.env['FLISTFS_TORTURE_SEED'] ?? Date.now() % 1_000_000))
+  const words = [join(PROJECT, 'bin/node'), join(PROJECT, 'test/torture/run.ts')]
+  const { NODE_OPTIONS: _taps, ...env } = process.env
+  const run = ['--seconds', String(SECONDS), '--seed', seed]
+  const { code, output } = await new Promise<{ code: number | null; output: string }>((done) => {
+    const child = execFile('sh', [...words, ...run], { env }, (_error, stdout, stderr) =>
+      done({ code: child.exitCode, output: stdout + stderr }),
+    )
+  })
+  t.comment(output)
+  t.equal(code, 0, `seed ${seed}`)
+})
