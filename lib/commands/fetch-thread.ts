@@ -2,7 +2,7 @@ import { openSync } from 'node:fs'
 import { parentPort, workerData } from 'node:worker_threads'
 import { describeError, invariant, LIMITS, Log } from '../base/index.ts'
 import { openIndex, type FlistIndex } from '../flist/index.ts'
-import { controlSocketPath, Counters, FetchServer, serveControl, Trace } from '../kernel/index.ts'
+import { controlSocketPath, Counters, FetchServer, serveControl, type ServeWords, Trace } from '../kernel/index.ts'
 import {
   BlockCache,
   CachedReader,
@@ -21,31 +21,15 @@ import { ServerAnswers, type ServerParts } from './server-answers.ts'
 const SETTLE_EVERY_MS = 1000
 
 /** What the fetch thread of a mount is started with. */
-export interface FetchThreadData {
+export interface FetchThreadData extends Omit<ServeWords, 'logLevel'> {
   readonly id: string
-  /** Where it is mounted. */
-  readonly directory: string
   /** The device. */
   readonly fd: number
   readonly table: SharedArrayBuffer
   readonly counters: SharedArrayBuffer
   readonly trace: SharedArrayBuffer
-  readonly archiveName: string
-  readonly indexPath: string
-  readonly digest: string
-  readonly stores: readonly string[]
-  readonly baseDir: string
-  readonly cacheDir: string
-  readonly cacheBytesMax: number | undefined
-  readonly timeoutMs: number
-  readonly onError: 'eio' | 'wait'
-  readonly verifyAlways: boolean
-  readonly passthrough: boolean
-  readonly logFile: string | undefined
   /** Shared, because it changes at run time. */
   readonly logLevel: SharedArrayBuffer
-  /** `unix:/path` or `host:port`. */
-  readonly metrics: string | undefined
 }
 
 /** The fetch thread: opens cache and stores, and serves misses and questions until the session says `close`. */

@@ -25,6 +25,7 @@ import {
   requireOverlay,
   saveState,
   type ServeOptions,
+  type ServeWords,
   Session,
   supervisor,
   topMount,
@@ -44,13 +45,12 @@ const HOUSEKEEP_EVERY_MS = 10_000
 
 /** What a server leaves for the one that comes after it: the words of the mount, and how it stands. */
 interface Legacy {
-  readonly options: SavedOptions
+  readonly options: ServeWords
   readonly served: string
   readonly overlaid: boolean
 }
 
 type Opens = ReturnType<OpensKeeper['load']>
-type SavedOptions = Omit<ServeOptions, 'onReady' | 'signal' | 'foreground'>
 
 /**
  * Mounts an archive and serves it on this thread until it is unmounted. Resolves with the exit code. Until the first
@@ -271,8 +271,7 @@ class Server {
 
   #leaveLegacy(): void {
     if (supervisor() === undefined) return
-    const { onReady: _ready, signal: _signal, foreground: _foreground, ...options } = this.#options
-    const legacy: Legacy = { options, served: this.#served, overlaid: this.#overlaid }
+    const legacy: Legacy = { options: wordsOf(this.#options), served: this.#served, overlaid: this.#overlaid }
     saveState(this.#id, 'state', legacy)
   }
 
@@ -339,45 +338,21 @@ class Server {
   }
 
   #fetchData(): FetchThreadData {
-    const {
-      archiveName,
-      indexPath,
-      digest,
-      stores,
-      baseDir,
-      cacheDir,
-      cacheBytesMax,
-      timeoutMs,
-      onError,
-      verifyAlways,
-      passthrough,
-      logFile,
-      directory,
-      metrics,
-    } = this.#options
     return {
+      ...wordsOf(this.#options),
       id: this.#id,
-      directory,
-      metrics,
       fd: this.#fd,
       table: this.#table.memory,
       counters: this.#counters.memory,
       trace: this.#trace.memory,
-      archiveName,
-      indexPath,
-      digest,
-      stores,
-      baseDir,
-      cacheDir,
-      cacheBytesMax,
-      timeoutMs,
-      onError,
-      verifyAlways,
-      passthrough,
-      logFile,
       logLevel: this.#log.memory,
     }
   }
+}
+
+/** The options without what belongs to this process alone. */
+function wordsOf({ onReady: _ready, signal: _signal, foreground: _foreground, ...words }: ServeOptions): ServeWords {
+  return words
 }
 
 /** A thread's file keeps its ending: `.ts` in the source, `.js` when published. */

@@ -16,7 +16,7 @@ export {
   unregisterMount,
 } from './registry.ts'
 export type { MountListing, MountRecord, MountState } from './registry.ts'
-export type { ServeOptions } from './serve-options.ts'
+export type { ServeOptions, ServeWords } from './serve-options.ts'
 export { loadState, saveState } from './mount-state.ts'
 export { clearDead, unmount } from './unmount.ts'
 export type { UnmountOptions, UnmountResult } from './unmount.ts'

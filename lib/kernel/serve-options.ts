@@ -1,7 +1,7 @@
 import type { LogLevel } from '../base/index.ts'
 
-/** What `serveMount` serves, and how. Paths are absolute. */
-export interface ServeOptions {
+/** What is served, and how: plain data, which goes to the fetch thread and to a successor as it is. Paths are absolute. */
+export interface ServeWords {
   /** A local file; an archive by URL or hub name has been fetched. */
   readonly archivePath: string
   /** As the user typed it, without secrets. */
@@ -40,6 +40,9 @@ export interface ServeOptions {
   readonly metrics?: string | undefined
   /** Writable by copy-on-write; changes go to `upper`, or are thrown away at the end. */
   readonly rw: { readonly upper: string | undefined } | undefined
+}
+
+export interface ServeOptions extends ServeWords {
   readonly foreground: boolean
   /** Called once, when the first request can be answered and the record is written. What it throws ends the mount. */
   readonly onReady: () => void
