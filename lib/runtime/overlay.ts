@@ -1,7 +1,7 @@
 import { chmodSync, chownSync, existsSync, mkdirSync, rmdirSync, statSync } from 'node:fs'
 import { release } from 'node:os'
 import { errnoName, FlistError } from '../base/index.ts'
-import { MNT, mountAsync, MS, setTimes, setXattr, umountAsync } from '../system/index.ts'
+import { KnownIds, MNT, mountAsync, MS, setTimes, setXattr, umountAsync } from '../system/index.ts'
 
 /** The root's attributes: an overlay shows those of its upper folder. */
 export interface RootAttributes {
@@ -39,6 +39,9 @@ const FEATURES = handlesWork(release())
   ? ['index=on', 'xino=on']
   : ['index=off', 'nfs_export=off', 'xino=off', 'metacopy=off', 'redirect_dir=off']
 
+/** A user namespace may not write the `trusted.` attributes of an overlay, so it keeps its notes as `user.` ones. */
+const USER_FEATURES = ['userxattr', 'index=off', 'nfs_export=off', 'xino=off']
+
 function handlesWork(kernel: string): boolean {
   const [major = 0, minor = 0] = kernel.split('.').map((part) => Number.parseInt(part, 10))
   return major < 6 || (major === 6 && minor < 16)
@@ -56,7 +59,7 @@ export async function mountOverlay(words: OverlayWords): Promise<void> {
     `lowerdir=${escapeOption(words.lower).replaceAll(':', String.raw`\:`)}`,
     `upperdir=${escapeOption(upper)}`,
     `workdir=${escapeOption(work)}`,
-    ...FEATURES,
+    ...(new KnownIds().all ? FEATURES : USER_FEATURES),
   ].join(',')
   const flags = (words.suid ? 0 : MS.NOSUID) | (words.dev ? 0 : MS.NODEV) | (words.noexec ? MS.NOEXEC : 0)
   const errno = await mountAsync(words.source, words.directory, 'overlay', flags, data)
@@ -82,9 +85,13 @@ function prepareUpper(upper: string, work: string, { root, changes }: OverlayWor
     mkdirSync(work, { recursive: true })
     if (existsSync(upper) && statSync(upper).isDirectory()) return
     mkdirSync(upper)
-    chownSync(upper, root.uid, root.gid)
+    const ids = new KnownIds()
+    // A user namespace gives nothing to ids that it has no name for, and may not write most attributes.
+    if (ids.has(root.uid, root.gid)) chownSync(upper, root.uid, root.gid)
     chmodSync(upper, root.mode)
-    for (const { name, value } of root.xattrs) setXattr(upper, name.toString('latin1'), value)
+    for (const { name, value } of root.xattrs) {
+      if (ids.all || name.toString('latin1').startsWith('user.')) setXattr(upper, name.toString('latin1'), value)
+    }
     setTimes(upper, root.mtimeSeconds, root.mtimeNs)
   } catch (cause) {
     throw new FlistError('FLIST_MOUNT_FAILED', `Cannot keep changes in "${changes}"`, {

@@ -89,8 +89,13 @@ export class Examiner {
   /** Resolves when its process has ended. */
   readonly gone: Promise<unknown>
 
-  constructor() {
-    this.#child = spawn('python3', [join(import.meta.dirname, 'examiner.py')], { stdio: ['pipe', 'pipe', 'inherit'] })
+  /** `options` and the words before python3 make it another user's, or bring it into a namespace. */
+  constructor(
+    options: { uid?: number; gid?: number; env?: NodeJS.ProcessEnv; cwd?: string } = {},
+    before: string[] = [],
+  ) {
+    const [command = 'python3', ...words] = [...before, 'python3', join(import.meta.dirname, 'examiner.py')]
+    this.#child = spawn(command, words, { ...options, stdio: ['pipe', 'pipe', 'inherit'] })
     this.gone = once(this.#child, 'exit')
     this.#lines = createInterface(this.#child.stdout)[Symbol.asyncIterator]()
   }
@@ -111,11 +116,11 @@ export class Examiner {
 
 /** A mount as another process sees it. */
 export class MountView implements TreeView {
-  readonly #served: Served
+  readonly #served: Pick<Served, 'directory' | 'examiner'>
   /** Bytes of one page of getdents64(2). */
   readonly #page: number
 
-  constructor(served: Served, page = 32768) {
+  constructor(served: Pick<Served, 'directory' | 'examiner'>, page = 32768) {
     this.#served = served
     this.#page = page
   }
