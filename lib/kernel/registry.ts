@@ -1,5 +1,6 @@
 import {
   closeSync,
+  existsSync,
   fsyncSync,
   lstatSync,
   mkdirSync,
@@ -113,9 +114,13 @@ export function registerMount(record: MountRecord): void {
 
 /** Takes the record, the control socket and what was left for a successor away. Idempotent. */
 export function unregisterMount(id: string): void {
-  const stem = join(runtimeDir(), checkId(id))
+  const dir = runtimeDir()
+  const stem = join(dir, checkId(id))
   rmSync(`${stem}.json`, { force: true })
   for (const kind of ['sock', 'state', 'opens']) rmSync(`${stem}.${kind}`, { force: true })
+  // What a server was writing when it was killed.
+  const torn = existsSync(dir) ? readdirSync(dir).filter((name) => name.startsWith(`${id}.`)) : []
+  for (const name of torn) if (name.endsWith('.tmp')) rmSync(join(dir, name), { force: true })
 }
 
 /** Where the changes of a writable mount go that are thrown away when it ends. */

@@ -99,9 +99,11 @@ t.test('registerMount() replaces, and leaves no half file', async (t) => {
   registerMount(record('one', { archive: 'b.fl' }))
   t.strictSame(readdirSync(dir), ['one.json'])
   t.match(JSON.parse(readFileSync(join(dir, 'one.json'), 'utf8')), { archive: 'b.fl' })
+  writeFileSync(join(runtimeDir(), 'one.json.77.tmp'), '{')
+  writeFileSync(join(runtimeDir(), 'other.json.77.tmp'), '{')
   unregisterMount('one')
   unregisterMount('one')
-  t.strictSame(readdirSync(dir), [])
+  t.strictSame(readdirSync(dir), ['other.json.77.tmp'], "its own torn files go, nobody else's")
 })
 
 t.test('ids are names, never paths', async (t) => {
