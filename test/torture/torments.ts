@@ -29,9 +29,14 @@ const BAD: readonly Behaviour[] = [
   'broken',
 ]
 
-/** One store is bad or none; the other serves, at its own pace. Returns what it did, for the record. */
+/**
+ * One store is bad or none; the other serves, at its own pace. Before another one is bad both serve for a while, so that a read which
+ * one of them just refused finds the other. Returns what it did, for the record.
+ */
 export function changeStores(stores: readonly BlockServer[], random: Random): string {
-  const bad = random.chance(0.25) ? -1 : random.int(0, stores.length)
+  const before = stores.findIndex(({ behaviour }) => behaviour !== 'serve')
+  const wished = random.chance(0.2) ? -1 : random.int(0, stores.length)
+  const bad = before >= 0 && wished !== before ? -1 : wished
   const behaviour = random.pick(BAD)
   for (const [nth, store] of stores.entries()) {
     store.behaviour = nth === bad ? behaviour : 'serve'

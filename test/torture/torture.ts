@@ -71,7 +71,7 @@ export class Torture {
     await Promise.all([
       this.#kill(victims, this.#random(2)),
       this.#upgrade(victims, this.#random(3)),
-      this.#loop(this.#random(4), 300, 4000, (own) => changeStores(this.#stores, own)),
+      this.#loop(this.#random(4), 1000, 4000, (own) => changeStores(this.#stores, own)),
       this.#loop(this.#random(5), 1000, 5000, () => cache.one()),
       this.#herd(places, tree, this.#random(6)),
       this.#watch(victims),
@@ -277,6 +277,7 @@ export class Torture {
       if (open.length > DESCRIPTORS_MAX)
         this.#fault(`server ${pid} holds ${open.length} descriptors: ${open.join(' ')}`)
       this.#endBytes.push(memoryOf(pid, 'VmRSS'))
+      this.#peakBytes = Math.max(this.#peakBytes, memoryOf(pid, 'VmHWM'))
     }
     for (const [nth, { supervisor }] of victims.entries()) {
       const now = descriptorsOf(supervisor)
