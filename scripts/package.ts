@@ -58,7 +58,7 @@ function makeTree(tree: string): void {
   prune(join(tree, 'node_modules'))
 }
 
-/** Headers, sources and types of packages are of no use at run time. Licences stay. */
+/** Headers, types and sources of packages are of no use at run time. Licences stay. */
 function prune(modules: string): void {
   rmSync(join(modules, '.package-lock.json'), { force: true })
   rmSync(join(modules, '.bin'), { recursive: true, force: true })
@@ -71,9 +71,8 @@ function prune(modules: string): void {
       if (file !== 'node') rmSync(join(modules, name, 'bin', file), { recursive: true, force: true })
     }
   }
-  for (const part of ['vendor', 'src', 'doc']) rmSync(join(modules, 'koffi', part), { recursive: true, force: true })
   for (const name of readdirSync(modules, { recursive: true, encoding: 'utf8' })) {
-    if (/\.(?:d\.[cm]?ts|map)$/.test(name)) rmSync(join(modules, name), { force: true })
+    if (/\.(?:[cm]?ts|map)$/.test(name)) rmSync(join(modules, name), { force: true })
   }
 }
 

@@ -42,7 +42,7 @@ function inside(root: string, script: string): string {
     set -e
     mount --bind "$0" "$0"; cd "$0"
     mount -t proc proc proc; mount -t tmpfs none run; mount --rbind /dev dev
-    exec chroot . /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root sh -exc "$1"`
+    exec chroot . /usr/bin/env -i PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root sh -exc "$1"`
   return run(
     'unshare',
     '--mount',
