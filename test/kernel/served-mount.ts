@@ -94,10 +94,7 @@ export class Examiner {
     options: { uid?: number; gid?: number; env?: NodeJS.ProcessEnv; cwd?: string } = {},
     before: string[] = [],
   ) {
-    const [command, ...words] = [...before, 'python3', join(import.meta.dirname, 'examiner.py')] as [
-      string,
-      ...string[],
-    ]
+    const [command = '', ...words]: string[] = [...before, 'python3', join(import.meta.dirname, 'examiner.py')]
     this.#child = spawn(command, words, { ...options, stdio: ['pipe', 'pipe', 'inherit'] })
     this.gone = once(this.#child, 'exit')
     this.#lines = createInterface(this.#child.stdout)[Symbol.asyncIterator]()
