@@ -1,7 +1,7 @@
 import { openSync } from 'node:fs'
 import { parentPort, workerData } from 'node:worker_threads'
 import { describeError, invariant, LIMITS, Log } from '../base/index.ts'
-import { openIndex, type FlistIndex } from '../flist/index.ts'
+import type { FlistIndex } from '../flist/index.ts'
 import { controlSocketPath, Counters, FetchServer, serveControl, type ServeWords, Trace } from '../kernel/index.ts'
 import {
   BlockCache,
@@ -16,6 +16,7 @@ import {
 import { giveBackMemory, keepFreedBlocks } from '../system/index.ts'
 import { BlockTable, Fetcher, SegmentFiles } from '../vfs/index.ts'
 
+import { openAgain } from './open-index.ts'
 import { ServerAnswers, type ServerParts } from './server-answers.ts'
 
 const SETTLE_EVERY_MS = 1000
@@ -38,7 +39,7 @@ async function main(data: FetchThreadData): Promise<void> {
   keepFreedBlocks()
   const startedAt = Date.now()
   const log = new Log(data.logFile === undefined ? 2 : openSync(data.logFile, 'a', 0o640), data.logLevel)
-  const index = openIndex(data.indexPath, data.digest)
+  const index = await openAgain(data, AbortSignal.timeout(LIMITS.compileWaitMs))
   const cache = await BlockCache.open(data.cacheDir, {
     bytesMax: data.cacheBytesMax ?? defaultCacheBytes(data.cacheDir),
     freeBytesMin: LIMITS.freeDiskBytesMin,

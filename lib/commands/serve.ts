@@ -1,13 +1,14 @@
 import { randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, openSync, rmdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { FlistError, Log } from '../base/index.ts'
+import { describeError, FlistError, Log } from '../base/index.ts'
 import { openIndex, type FlistIndex } from '../flist/index.ts'
 import {
   Answers,
   Counters,
   endServer,
   FetchClient,
+  isMountOf,
   loadState,
   mountDevice,
   type MountRecord,
@@ -39,7 +40,10 @@ import { exitNow, MNT, notifyManager, watchdogEveryMs } from '../system/index.ts
 import { BlockTable, CachedReads, SegmentFiles, Tree } from '../vfs/index.ts'
 import { tellSupervisor } from './background.ts'
 import type { FetchThreadData } from './fetch-thread.ts'
+import { openAgain } from './open-index.ts'
 
+/** For bin/supervise a death: what is missing now (an archive, room on the disk) may be back in a moment. */
+const TRY_AGAIN = 255
 /** Milliseconds. */
 const HOUSEKEEP_EVERY_MS = 10_000
 
@@ -82,7 +86,11 @@ export async function resumeMount(signal: AbortSignal): Promise<number> {
   const onReady = (): void => tellSupervisor(parent ?? 0)
   const options: ServeOptions = { ...legacy.options, foreground: false, onReady, signal }
   const log = openLog(options)
-  const index = await openAgain(options, signal)
+  const index = await openAgain(options, signal).catch((error: unknown) => {
+    if (!readMounts().some((entry) => isMountOf(entry, record))) throw error
+    log.error('no server can go on for now', { directory: record.directory, error: describeError(error) })
+  })
+  if (index === undefined) return TRY_AGAIN
   try {
     const server = new Server(options, index, log, { record, legacy })
     const old = process.env['FLISTFS_TAKEOVER']
@@ -98,18 +106,6 @@ export async function resumeMount(signal: AbortSignal): Promise<number> {
 
 function openLog(options: ServeOptions): Log {
   return new Log(options.logFile === undefined ? 2 : openSync(options.logFile, 'a', 0o640), options.logLevel)
-}
-
-/** The index may have been pruned meanwhile: it is made again. */
-async function openAgain(options: ServeOptions, signal: AbortSignal): Promise<FlistIndex> {
-  try {
-    return openIndex(options.indexPath, options.digest)
-  } catch {
-    const { locateIndex } = await import('../flist/index.ts')
-    const { digest, archivePath, cacheDir } = options
-    const { indexPath } = await locateIndex(archivePath, { cacheDir, digest }, signal)
-    return openIndex(indexPath, digest)
-  }
 }
 
 class Server {

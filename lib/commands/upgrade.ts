@@ -27,7 +27,7 @@ export async function upgrade(directory: string | undefined, signal: AbortSignal
 
 function chosen(directory: string | undefined): MountListing[] {
   const mounts = readMounts()
-  const listings = listMounts(mounts).filter(({ state }) => state === 'mounted')
+  const listings = listMounts(mounts).filter(({ state }) => state !== 'leaving')
   if (directory === undefined) return listings
   const at = mountNamed(mounts, directory)?.directory
   const found = listings.filter((listing) => listing.directory === at)
@@ -38,24 +38,31 @@ function chosen(directory: string | undefined): MountListing[] {
 }
 
 async function replaceServer(listing: MountListing, signal: AbortSignal): Promise<UpgradeResult> {
-  const { supervisor, directory, id, pid } = listing
+  const { supervisor, directory } = listing
   if (supervisor === undefined || !isAlive(supervisor)) {
     throw new FlistError('FLIST_NOT_PERMITTED', `Cannot upgrade "${directory}": its supervisor is gone`, {
       hint: 'Mount it again: nobody holds its device but the server itself',
     })
   }
+  // One that is being brought back is waited for: two successors would serve one device.
+  const { pid } = await untilServed(listing, 0, signal)
   const began = performance.now()
   if (!signalProcess(supervisor, 'SIGUSR2')) {
     throw new FlistError('FLIST_NOT_PERMITTED', `Cannot upgrade "${directory}": it is another user's`)
   }
-  while (performance.now() - began < SERVE_MS) {
-    await sleep(LOOK_EVERY_MS, undefined, { signal })
+  const now = await untilServed(listing, pid, signal)
+  return { directory, from: pid, to: now.pid, tookMs: Math.round(performance.now() - began) }
+}
+
+/** The record of a mount once a server other than `old` has it. */
+async function untilServed({ id, directory }: MountListing, old: number, signal: AbortSignal): Promise<MountListing> {
+  const deadline = performance.now() + SERVE_MS
+  while (performance.now() < deadline) {
     const now = listMounts().find((other) => other.id === id)
-    if (now !== undefined && now.pid !== pid && isAlive(now)) {
-      return { directory, from: pid, to: now.pid, tookMs: Math.round(performance.now() - began) }
-    }
+    if (now !== undefined && now.pid !== old && isAlive(now)) return now
+    await sleep(LOOK_EVERY_MS, undefined, { signal })
   }
-  throw new FlistError('FLIST_TIMEOUT', `Cannot see the new server of "${directory}" within ${SERVE_MS} ms`, {
+  throw new FlistError('FLIST_TIMEOUT', `Cannot see a server of "${directory}" within ${SERVE_MS} ms`, {
     hint: 'The supervisor tries on; `flistfs list` and the log (--log) say more',
   })
 }

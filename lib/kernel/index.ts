@@ -6,6 +6,7 @@ export { endServer, isAlive, processStart, signalProcess, waitForEnd } from './p
 export type { ProcessName } from './processes.ts'
 export {
   controlSocketPath,
+  isMountOf,
   lastProcess,
   listMounts,
   passingChangesDir,

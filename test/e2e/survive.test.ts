@@ -95,3 +95,23 @@ mountTest('upgrade puts another server in place under readers', { timeoutMs: 60_
   t.equal((await lab.flistfs(['upgrade'])).code, 2)
   await lab.umount(mounted)
 })
+
+mountTest('a mount whose server cannot go on for now is tried again', { timeoutMs: 60_000 }, async (t, lab) => {
+  const archive = lab.path('moved.fl')
+  await lab.ok('sh', [
+    '-c',
+    'cp "$0" "$1" && ln -s "$2" "$3"',
+    SAMPLE,
+    archive,
+    join(PROJECT, 'fixtures/sample/store'),
+    lab.path('store'),
+  ])
+  const mounted = await lab.mount(archive)
+  await lab.ok('sh', ['-c', 'rm -r "$0/v1/index" && mv "$1" "$1.away"', lab.cache, archive])
+  process.kill(mounted.pid, 'SIGKILL')
+  await until(() => /no server can go on for now/.test(lab.logs()), 20_000)
+  await lab.ok('mv', [`${archive}.away`, archive])
+  t.match(await lab.ok('cat', [join(mounted.directory, 'etc/debian_version')]), /^12/, 'the reader waited')
+  t.match(await lab.ok('sh', ['-c', 'head -c 4 "$0/usr/bin/bash"', mounted.directory]), 'ELF')
+  await lab.umount(mounted)
+})
