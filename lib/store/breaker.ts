@@ -102,11 +102,13 @@ export class Breaker {
     return this.#state === 'open' && !wasOpen
   }
 
-  /** Another was faster by far: this one is asked last for a while, until a probe tells more. */
-  overtaken(): void {
-    if (this.#state === 'open') return
+  /** Another was faster by far: this one is asked last for a while, until a probe tells more. True when this is news. */
+  overtaken(): boolean {
+    if (this.#state === 'open') return false
+    const isNews = this.#state === 'ok'
     this.#state = 'failing'
     this.#restUntil = this.#now() + this.#restMs
+    return isNews
   }
 
   /** Who entered went away without an answer. */

@@ -89,7 +89,9 @@ export class Member {
 
   /** Another gave the block while this one was silent. */
   overtaken(): void {
-    this.breaker.overtaken()
+    const silentMs = Math.round(this.silentMs)
+    if (this.breaker.overtaken())
+      this.#log?.warn('a store is silent; others are asked first', { store: this.name, silentMs })
   }
 
   /** A block that came from here was wrong. */
