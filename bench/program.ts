@@ -12,7 +12,7 @@ export function installProgram(folder: string): string {
   shell(`${NODE} ${join(PROJECT, 'build.ts')}`)
   rmSync(folder, { recursive: true, force: true })
   mkdirSync(join(folder, 'bin'), { recursive: true })
-  for (const part of ['bin/flistfs', 'bin/node', 'dist', 'package.json']) {
+  for (const part of ['bin/flistfs', 'bin/node', 'bin/supervise', 'dist', 'package.json']) {
     cpSync(join(PROJECT, part), join(folder, part), { recursive: true })
   }
   symlinkSync(join(PROJECT, 'node_modules'), join(folder, 'node_modules'))
