@@ -1,7 +1,8 @@
 import { execFileSync, spawn } from 'node:child_process'
-import { createServer, type Server, type Socket } from 'node:net'
+import { connect, createServer, type NetConnectOpts, type Server, type Socket } from 'node:net'
 import { writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { inspect } from 'node:util'
 import { createClient } from 'redis'
 import t, { type Test } from 'tap'
@@ -11,6 +12,9 @@ import { makeBlock, NEVER, type TestBlock } from './blocks.ts'
 import { storeSuite } from './store-suite.ts'
 
 const SECRET = 'hunter2-s3cr3t'
+/** Milliseconds a server may take to start, and one PING. */
+const START_MS = 60_000
+const PING_MS = 5000
 const NO_REDIS = !hasRedis() && 'redis-server is not installed: apt-get install redis-server'
 
 function hasRedis(): boolean {
@@ -47,7 +51,7 @@ async function startRedis(t: Test, options: readonly string[] = [], wantedPort?:
     socket,
   ]
   const child = spawn('redis-server', ['--port', String(port), ...common, ...options], {
-    stdio: ['ignore', 'pipe', 'inherit'],
+    stdio: ['ignore', 'ignore', 'inherit'],
   })
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
   const stop = async (): Promise<void> => {
@@ -55,10 +59,29 @@ async function startRedis(t: Test, options: readonly string[] = [], wantedPort?:
     await ended
   }
   t.teardown(stop)
-  for await (const text of child.stdout as AsyncIterable<Buffer>)
-    if (text.includes('eady to accept connections unix') || text.includes('accept connections at')) break
-  child.stdout.resume()
+  const end = performance.now() + START_MS
+  while (!(await answers({ host: '127.0.0.1', port })) || !(await answers({ path: socket }))) {
+    if (child.exitCode !== null || child.signalCode !== null) throw new Error('redis-server ended at once')
+    if (performance.now() > end) throw new Error(`redis-server does not answer after ${START_MS} ms`)
+    await sleep(50)
+  }
   return { port, socket, stop }
+}
+
+/** Whether a server answers PING, be it with "first tell me the password". */
+async function answers(to: NetConnectOpts): Promise<boolean> {
+  const socket = connect(to)
+  try {
+    return await new Promise<boolean>((resolve) => {
+      socket.setTimeout(PING_MS, () => resolve(false))
+      socket.on('error', () => resolve(false))
+      socket.on('close', () => resolve(false))
+      socket.on('data', () => resolve(true))
+      socket.write('PING\r\n')
+    })
+  } finally {
+    socket.destroy()
+  }
 }
 
 async function freePort(): Promise<number> {

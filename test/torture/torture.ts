@@ -13,11 +13,11 @@ import { makeTree, type Packed } from './tree.ts'
 const MIB = 1024 * 1024
 const DISK_MIB = 700
 const HERD = 200
-/** Milliseconds that readers may need for what they began before the end: the deadline of a read and a little. */
-const FINISH_MS = 35_000
+/** Milliseconds that readers may need for what they began before the end: a walk reads much, and machines are slow. */
+const FINISH_MS = 180_000
 /** Descriptors of a server that has nothing to do but hold its cache. */
 const DESCRIPTORS_MAX = 80
-const SETTLE_MS = 15_000
+const SETTLE_MS = 60_000
 
 export interface TortureOptions {
   readonly seconds: number
@@ -255,7 +255,7 @@ export class Torture {
   async #compareAll(places: readonly string[], tree: Packed): Promise<void> {
     for (const place of places) {
       const words = ['-r', '--no-dereference', '--exclude=written-*', tree.reference, place]
-      const done = await this.#lab.run('diff', words)
+      const done = await this.#lab.run('diff', words, { timeoutMs: FINISH_MS })
       if (done.code !== 0) this.#fault(`${place} differs at the end: ${done.stdout.toString('utf8')}${done.stderr}`)
     }
     const repair = await this.#lab.flistfs(['cache', 'verify', '--repair', '--cache', this.#lab.cache])
@@ -284,11 +284,8 @@ export class Torture {
       if (now.length !== before[nth]) this.#fault(`supervisor ${supervisor} holds ${now.join(' ')}`)
     }
     // A process may be in D for a moment; one that stays there is stuck.
-    let lines = this.stuck()
-    for (let tries = 0; tries < 20 && lines.length > 0; tries += 1) {
-      await sleep(100)
-      lines = this.stuck()
-    }
+    let lines: string[] = []
+    await until(() => (lines = this.stuck()).length === 0, SETTLE_MS).catch(() => undefined)
     for (const line of lines) this.#fault(line)
   }
 
