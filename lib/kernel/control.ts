@@ -23,7 +23,7 @@ const ANSWER_BYTES_MAX = 4 * 1024 * 1024
 /** Connections at once: a local tool asks and leaves. */
 const CONNECTIONS_MAX = 32
 /** Milliseconds a connection may say nothing, and a question may wait for its answer. */
-const QUIET_MS = 2_000
+const QUIET_MS = 10_000
 
 /** Answers JSON lines on a unix socket that only this user may open. Does not keep the process alive by itself. */
 export async function serveControl(path: string, handler: ControlHandler): Promise<ControlServer> {
