@@ -1,5 +1,6 @@
 import { displayBytes, LIMITS } from '../base/index.ts'
-import { findPath, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../vfs/index.ts'
+import { findPath } from '../flist/index.ts'
+import { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../vfs/index.ts'
 import type { SourceState } from '../store/index.ts'
 import type { ServerParts } from './server-answers.ts'
 
@@ -50,7 +51,7 @@ export interface WhyAnswer {
 export function explainFile(parts: ServerParts, path: Buffer): WhyAnswer {
   const { index, server } = parts
   const found = findPath(index, path)
-  const { row } = found
+  const row = index.leader[found.row] ?? found.row
   const kind = KINDS[(index.mode[row] ?? 0) & S_IFMT] ?? 'special'
   const size = index.size[row] ?? 0
   const now = performance.now()

@@ -1,35 +1,35 @@
-import { displayBytes, FlistError } from '../base/index.ts'
-import type { FlistIndex } from '../flist/index.ts'
-import { S_IFDIR, S_IFLNK, S_IFMT } from './tree.ts'
+import { displayBytes, FlistError } from '../../base/index.ts'
+import { FILE_TYPE } from '../file-type.ts'
+import type { FlistIndex } from '../index-file.ts'
 
 /** As many as the kernel follows. */
 const LINKS_MAX = 40
 const SLASH = 0x2f
 
 export interface FoundPath {
-  /** The row the path ends at; a link at the end is followed. */
+  /** The row the path ends at. */
   readonly row: number
-  /** Its path in the archive, without links. */
+  /** Its path in the archive, without links on the way. */
   readonly path: Buffer
 }
 
 /**
  * The row that a path names, as a process would find it whose root is the archive's: links that begin with a slash start
- * there, and `..` ends there. Throws FLIST_USAGE where there is no such path.
+ * there, and `..` ends there. A link at the end is followed unless `followLast` is false. Throws FLIST_USAGE where there is no such path.
  */
-export function findPath(index: FlistIndex, path: Buffer): FoundPath {
+export function findPath(index: FlistIndex, path: Buffer, followLast = true): FoundPath {
   let row = 0
   let links = 0
   const left = split(path).toReversed()
   for (let name = left.pop(); name !== undefined; name = left.pop()) {
-    if (typeOf(index, row) !== S_IFDIR) throw absent(path)
+    if (typeOf(index, row) !== FILE_TYPE.directory) throw absent(path)
     if (name.equals(DOTS)) {
       row = index.parent[row] ?? 0
       continue
     }
     const found = index.find(row, name, 0, name.length)
     if (found < 0) throw absent(path)
-    if (typeOf(index, found) !== S_IFLNK) {
+    if (typeOf(index, found) !== FILE_TYPE.link || (left.length === 0 && !followLast)) {
       row = found
       continue
     }
@@ -40,8 +40,7 @@ export function findPath(index: FlistIndex, path: Buffer): FoundPath {
     if (target[0] === SLASH) row = 0
     left.push(...split(target).toReversed())
   }
-  const leader = index.leader[row] ?? row
-  return { row: leader, path: Buffer.from(index.pathOf(row)) }
+  return { row, path: Buffer.from(index.pathOf(row)) }
 }
 
 const DOTS = Buffer.from('..')
@@ -59,11 +58,11 @@ function split(path: Buffer): Buffer[] {
 }
 
 function typeOf(index: FlistIndex, row: number): number {
-  return (index.mode[row] ?? 0) & S_IFMT
+  return (index.mode[row] ?? 0) & FILE_TYPE.mask
 }
 
 function absent(path: Buffer): FlistError {
   return new FlistError('FLIST_USAGE', `Cannot find "${displayBytes(path)}" in the archive`, {
-    hint: 'Name a file below the folder of a mount; in a writable mount it may be one of its changes',
+    hint: 'See what is there with `flistfs ls ARCHIVE`; in a writable mount a file may be one of its changes',
   })
 }

@@ -1,7 +1,7 @@
 import t from 'tap'
-import { findPath } from '../../lib/vfs/index.ts'
-import { openSample } from './open-sample.ts'
-import { ArchiveMaker, DIR, FILE } from './sample-archive.ts'
+import { findPath } from '../../../lib/flist/index.ts'
+import { openSample } from '../../vfs/open-sample.ts'
+import { ArchiveMaker, DIR, FILE } from '../../vfs/sample-archive.ts'
 
 const LINK = 0o120777
 const maker = new ArchiveMaker()
@@ -11,7 +11,7 @@ const maker = new ArchiveMaker()
   .link('other', 'dir/sub/file')
   .add('dir/up', LINK, { target: '../dir/./sub/' })
   .add('whole', LINK, { target: '/dir//sub/file' })
-  .add('out', LINK, { target: '../../dir' })
+  .add('out', LINK, { target: '../../../dir' })
   .add('loop', LINK, { target: 'loop' })
 const { index, row } = await openSample(t, maker)
 const found = (path: string): string => findPath(index, Buffer.from(path)).path.toString()
@@ -24,7 +24,7 @@ t.test('findPath() follows names, dots and links, with the archive’s root as r
     'dir/up/file',
     'whole',
     'out/sub/file',
-    '../../dir/up/../sub/file',
+    '../../../dir/up/../sub/file',
   ]) {
     t.equal(found(path), 'dir/sub/file', path)
   }
@@ -32,10 +32,10 @@ t.test('findPath() follows names, dots and links, with the archive’s root as r
   t.equal(found('dir/up'), 'dir/sub')
 })
 
-t.test('findPath() gives the row that stands for the inode', async (t) => {
-  const { row: leader } = findPath(index, Buffer.from('other'))
-  t.equal(leader, index.leader[row('other')])
-  t.equal(leader, findPath(index, Buffer.from('dir/sub/file')).row)
+t.test('findPath() gives the row of the name, and of a link itself where it is told to', async (t) => {
+  t.equal(findPath(index, Buffer.from('other')).row, row('other'))
+  t.equal(findPath(index, Buffer.from('whole'), false).row, row('whole'))
+  t.equal(findPath(index, Buffer.from('dir/up/file'), false).row, row('dir/sub/file'))
 })
 
 t.test('findPath() refuses what is not there', async (t) => {
