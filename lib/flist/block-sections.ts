@@ -5,14 +5,20 @@ import type { OrderedTree } from './tree-order.ts'
 
 const REFERENCES_PER_PIECE = 16384
 
+/** Block references by inode: those of entry `e` are `records[firstBlock[e]]` and the next `references[e] - 1`. */
+export interface GroupedBlocks {
+  readonly blockCount: number
+  /** By entry. */
+  readonly firstBlock: Uint32Array
+  /** Numbers of records of `tree.blocks`. */
+  readonly records: Uint32Array
+}
+
 /**
  * Block references in row order, each inode's together: archives interleave files that were packed side by side.
- * `firstBlock` by entry. The references of a hard link's own row are left out: its leader has them too.
+ * The references of a hard link's own row are left out: its leader has them too.
  */
-export function blockSections(
-  tree: TreeBuilder,
-  order: OrderedTree,
-): { sections: SectionPieces; blockCount: number; firstBlock: Uint32Array } {
+export function groupBlocks(tree: TreeBuilder, order: OrderedTree): GroupedBlocks {
   const { mode, references, count } = tree.columns
   const firstBlock = new Uint32Array(count)
   const counted = new Uint8Array(count)
@@ -34,6 +40,15 @@ export function blockSections(
     records[at] = record
     cursor[entry] = at + 1
   }
+  return { blockCount, firstBlock, records }
+}
+
+/** The sections of an index that hold block references; `firstBlock` by entry. */
+export function blockSections(
+  tree: TreeBuilder,
+  order: OrderedTree,
+): { sections: SectionPieces; blockCount: number; firstBlock: Uint32Array } {
+  const { blockCount, firstBlock, records } = groupBlocks(tree, order)
   return {
     blockCount,
     firstBlock,

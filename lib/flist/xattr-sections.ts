@@ -8,7 +8,7 @@ import type { OrderedTree } from './tree-order.ts'
 export function xattrSections(tree: TreeBuilder, order: OrderedTree): SectionPieces {
   if (tree.xattrEntry.length === 0) return {}
   const starts = new Uint32Array(tree.columns.count + 1)
-  const records = groupByEntry(tree, starts)
+  const records = groupXattrs(tree, starts)
   const at = new Uint32Array(order.rowCount + 1)
   const spans = new Uint32Array(tree.xattrSpans.length)
   let count = 0
@@ -32,7 +32,8 @@ export function xattrSections(tree: TreeBuilder, order: OrderedTree): SectionPie
   }
 }
 
-function groupByEntry(tree: TreeBuilder, starts: Uint32Array): Uint32Array {
+/** Records by entry: those of entry `e` are `[starts[e], starts[e + 1])` of the result; `starts` has one more than the entries. */
+export function groupXattrs(tree: TreeBuilder, starts: Uint32Array): Uint32Array {
   const { values, length } = tree.xattrEntry
   for (let record = 0; record < length; record += 1) {
     const entry = values[record] ?? 0
@@ -57,7 +58,8 @@ function nameOf(tree: TreeBuilder, record: number): Buffer {
   return tree.xattrBytes.bytes.subarray(from, from + (tree.xattrSpans.values[record * 4 + 1] ?? 0))
 }
 
-function checkRun(tree: TreeBuilder, entry: number, run: Uint32Array): void {
+/** Sorts an entry's records by name. Throws FLIST_ARCHIVE_DAMAGED where a name comes twice or all are too long. */
+export function checkRun(tree: TreeBuilder, entry: number, run: Uint32Array): void {
   run.sort((a, b) => Buffer.compare(nameOf(tree, a), nameOf(tree, b)))
   let listBytes = 0
   let before: Buffer | undefined

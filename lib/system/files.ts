@@ -1,0 +1,227 @@
+import koffi from 'koffi'
+import { constants } from 'node:fs'
+import { invariant } from '../base/index.ts'
+
+/**
+ * Foreign calls on files and folders: relative to an open folder, with names as bytes, without an object for each call
+ * (x86-64 and arm64 Linux). A name is bytes with a NUL at its end. What fails returns `-errno`.
+ */
+const libc = koffi.load(null)
+
+const cStatx = libc.func('int statx(int dir, const uint8_t *path, int flags, uint32_t mask, _Out_ uint8_t *into)')
+const cOpenat = libc.func('int openat(int dir, const uint8_t *path, int flags, uint32_t mode)')
+const cClose = libc.func('int close(int fd)')
+const cRenameat = libc.func('int renameat(int from, const uint8_t *path, int to, const uint8_t *name)')
+const cMkdirat = libc.func('int mkdirat(int dir, const uint8_t *path, uint32_t mode)')
+const cUnlinkat = libc.func('int unlinkat(int dir, const uint8_t *path, int flags)')
+const cReadlinkat = libc.func('long readlinkat(int dir, const uint8_t *path, _Out_ uint8_t *into, size_t size)')
+const cLseek = libc.func('long lseek(int fd, long offset, int whence)')
+const cSyncfs = libc.func('int syncfs(int fd)')
+const cListxattr = libc.func('long listxattr(const uint8_t *path, _Out_ uint8_t *into, size_t size)')
+const cLlistxattr = libc.func('long llistxattr(const uint8_t *path, _Out_ uint8_t *into, size_t size)')
+const cGetxattr = libc.func('long getxattr(const uint8_t *path, const uint8_t *name, _Out_ uint8_t *into, size_t size)')
+const cLgetxattr = libc.func(
+  'long lgetxattr(const uint8_t *path, const uint8_t *name, _Out_ uint8_t *into, size_t size)',
+)
+
+/** `struct statx` of `include/uapi/linux/stat.h`, bytes. */
+const STATX = {
+  size: 256,
+  nlink: 16 /* u32 */,
+  uid: 20 /* u32 */,
+  gid: 24 /* u32 */,
+  mode: 28 /* u16 */,
+  ino: 32 /* u64 */,
+  bytes: 40 /* u64 */,
+  blocks: 48 /* u64, of 512 bytes */,
+  ctime: 96 /* i64 seconds, u32 nanoseconds */,
+  mtime: 112 /* i64 seconds, u32 nanoseconds */,
+  deviceMajor: 128 /* u32, of a device */,
+  deviceMinor: 132 /* u32 */,
+  systemMajor: 136 /* u32, of the file system */,
+  systemMinor: 140 /* u32 */,
+} as const
+
+const AT_FDCWD = -100
+const AT_SYMLINK_NOFOLLOW = 0x100
+const AT_REMOVEDIR = 0x200
+const AT_EMPTY_PATH = 0x1000
+const STATX_BASIC = 0x7ff
+const NOTHING = Buffer.from([0])
+
+/** Bytes of a `FileStat.stamp`. */
+export const STAMP_BYTES = 40
+
+/** What statx(2) said last: read it before the next call. */
+export class FileStat {
+  readonly #raw = Buffer.alloc(STATX.size)
+
+  /** statx(2) of a name in an open folder; of the folder itself where the name is empty. 0 or `-errno`. */
+  at(dir: number, name: Buffer, follow = false): number {
+    const flags = (follow ? 0 : AT_SYMLINK_NOFOLLOW) | (name.length <= 1 ? AT_EMPTY_PATH : 0)
+    return cStatx(dir, name, flags, STATX_BASIC, this.#raw) === 0 ? 0 : -koffi.errno()
+  }
+
+  /** statx(2) of an open file. 0 or `-errno`. */
+  of(fd: number): number {
+    return this.at(fd, NOTHING)
+  }
+
+  get mode(): number {
+    return this.#raw.readUInt16LE(STATX.mode)
+  }
+
+  get nlink(): number {
+    return this.#raw.readUInt32LE(STATX.nlink)
+  }
+
+  get uid(): number {
+    return this.#raw.readUInt32LE(STATX.uid)
+  }
+
+  get gid(): number {
+    return this.#raw.readUInt32LE(STATX.gid)
+  }
+
+  /** Bytes; above 2^53 it is not exact, and no file is so large. */
+  get size(): number {
+    return this.#raw.readUInt32LE(STATX.bytes) + this.#raw.readUInt32LE(STATX.bytes + 4) * 2 ** 32
+  }
+
+  /** Bytes on the disk. */
+  get allocated(): number {
+    return 512 * (this.#raw.readUInt32LE(STATX.blocks) + this.#raw.readUInt32LE(STATX.blocks + 4) * 2 ** 32)
+  }
+
+  get mtime(): number {
+    return this.#seconds(STATX.mtime)
+  }
+
+  get mtimeNs(): number {
+    return this.#raw.readUInt32LE(STATX.mtime + 8)
+  }
+
+  get ctime(): number {
+    return this.#seconds(STATX.ctime)
+  }
+
+  get ctimeNs(): number {
+    return this.#raw.readUInt32LE(STATX.ctime + 8)
+  }
+
+  /** As the kernel encodes it: 12 bits of major number, 20 of minor. */
+  get rdev(): number {
+    const major = this.#raw.readUInt32LE(STATX.deviceMajor)
+    const minor = this.#raw.readUInt32LE(STATX.deviceMinor)
+    return ((minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12)) >>> 0
+  }
+
+  /** The file system it lies on. */
+  get system(): number {
+    return this.#raw.readUInt32LE(STATX.systemMajor) * 2 ** 20 + this.#raw.readUInt32LE(STATX.systemMinor)
+  }
+
+  /** Tells files of one file system apart. */
+  get ino(): bigint {
+    return this.#raw.readBigUInt64LE(STATX.ino)
+  }
+
+  /** The file and its state: inode number, size and times. What changes the content changes these. */
+  stamp(into: Buffer, at: number): void {
+    this.#raw.copy(into, at, STATX.ino, STATX.ino + 16)
+    this.#raw.copy(into, at + 16, STATX.ctime, STATX.ctime + 12)
+    this.#raw.copy(into, at + 28, STATX.mtime, STATX.mtime + 12)
+  }
+
+  #seconds(at: number): number {
+    return this.#raw.readUInt32LE(at) + this.#raw.readInt32LE(at + 4) * 2 ** 32
+  }
+}
+
+invariant(STATX.ino + 8 === STATX.bytes, 'the inode number and the size lie side by side')
+
+/** A name, or a path, as the calls here take it. */
+export function zeroEnded(name: Uint8Array): Buffer {
+  const bytes = Buffer.allocUnsafe(name.length + 1)
+  bytes.set(name)
+  bytes[name.length] = 0
+  return bytes
+}
+
+/** openat(2), close-on-exec; the flags are those of node:fs. A descriptor, or `-errno`. */
+export function openAt(dir: number, path: Buffer, flags: number, mode = 0): number {
+  const fd: number = cOpenat(dir, path, flags | O_CLOEXEC, mode)
+  return fd < 0 ? -koffi.errno() : fd
+}
+
+const O_CLOEXEC = 0x8_0000
+
+/** openat(2) of a path from the working folder. */
+export function openPath(path: Uint8Array, flags: number): number {
+  return openAt(AT_FDCWD, zeroEnded(path), flags)
+}
+
+/** What opens a folder for walking. */
+export const OPEN_FOLDER = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW
+/** What opens a file that somebody else may have put in place of another: a link is not followed, a FIFO is not waited for. */
+export const OPEN_FILE = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
+
+/** close(2). */
+export function closeFd(fd: number): void {
+  cClose(fd)
+}
+
+/** renameat(2) in one folder. 0 or `-errno`. */
+export function renameAt(dir: number, from: Buffer, to: Buffer): number {
+  return cRenameat(dir, from, dir, to) === 0 ? 0 : -koffi.errno()
+}
+
+/** mkdirat(2). 0 or `-errno`. */
+export function mkdirAt(dir: number, path: Buffer, mode: number): number {
+  return cMkdirat(dir, path, mode) === 0 ? 0 : -koffi.errno()
+}
+
+/** unlinkat(2), of a folder where asked. 0 or `-errno`. */
+export function unlinkAt(dir: number, path: Buffer, isFolder = false): number {
+  return cUnlinkat(dir, path, isFolder ? AT_REMOVEDIR : 0) === 0 ? 0 : -koffi.errno()
+}
+
+/** readlinkat(2): the bytes of the target in `into`, or `-errno`. */
+export function readlinkAt(dir: number, path: Buffer, into: Buffer): number {
+  const bytes: number = cReadlinkat(dir, path, into, into.length)
+  return bytes < 0 ? -koffi.errno() : bytes
+}
+
+const SEEK_DATA = 3
+const SEEK_HOLE = 4
+
+/** lseek(2): where data begins at or after `offset`, or `-errno` (ENXIO where there is none any more). */
+export function seekData(fd: number, offset: number): number {
+  const at: number = cLseek(fd, offset, SEEK_DATA)
+  return at < 0 ? -koffi.errno() : at
+}
+
+/** lseek(2): where a hole begins at or after `offset`, the end of the file at the latest, or `-errno`. */
+export function seekHole(fd: number, offset: number): number {
+  const at: number = cLseek(fd, offset, SEEK_HOLE)
+  return at < 0 ? -koffi.errno() : at
+}
+
+/** syncfs(2): everything written to the file system of this descriptor is on the disk. 0 or `-errno`. */
+export function syncFs(fd: number): number {
+  return cSyncfs(fd) === 0 ? 0 : -koffi.errno()
+}
+
+/** listxattr(2), or llistxattr(2): bytes of the names, each with a NUL, in `into`; or `-errno`. */
+export function listXattrs(path: Buffer, into: Buffer, follow = false): number {
+  const call = follow ? cListxattr : cLlistxattr
+  const bytes: number = call(path, into, into.length)
+  return bytes < 0 ? -koffi.errno() : bytes
+}
+
+/** getxattr(2), or lgetxattr(2): bytes of the value in `into`; or `-errno`. */
+export function getXattr(path: Buffer, name: Buffer, into: Buffer, follow = false): number {
+  const call = follow ? cGetxattr : cLgetxattr
+  const bytes: number = call(path, name, into, into.length)
+  return bytes < 0 ? -koffi.errno() : bytes
+}
