@@ -12,6 +12,8 @@ missing=
 for pair in fusermount3:fuse3 zsh:zsh fish:fish mandoc:mandoc redis-server:redis-server rsync:rsync getfattr:attr getfacl:acl file:file; do
   command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
 done
+# The library of fuse-native; where its package is libfuse2t64, that one provides this name.
+ls /lib/*/libfuse.so.2 /usr/lib*/libfuse.so.2 2>/dev/null | grep -q . || missing="$missing libfuse2"
 [ "$missing" ] || exit 0
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
   echo "setup: not installed:$missing (tests that need them skip)" >&2
