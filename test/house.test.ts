@@ -14,10 +14,11 @@ const ROOT = resolve(import.meta.dirname, '..')
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   bin: ['commands', 'base'],
   door: ['commands', 'kernel', 'runtime', 'make', 'vfs', 'flist', 'store', 'base'],
-  commands: ['kernel', 'runtime', 'make', 'vfs', 'wire', 'flist', 'store', 'system', 'base'],
+  commands: ['kernel', 'runtime', 'make', 'oci', 'vfs', 'wire', 'flist', 'store', 'system', 'base'],
   kernel: ['vfs', 'wire', 'system', 'base'],
   runtime: ['kernel', 'make', 'vfs', 'flist', 'store', 'system', 'base'],
-  make: ['flist', 'store', 'system', 'base'],
+  make: ['oci', 'flist', 'store', 'system', 'base'],
+  oci: ['base'],
   vfs: ['flist', 'store', 'base'],
   wire: ['base'],
   flist: ['system', 'base'],
@@ -32,6 +33,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   commands: ['prom-client', 'smol-toml'],
   flist: ['capnp-es', 'tar-stream', 'yaml'],
   store: ['undici', 'redis', 'aws4fetch', 'smol-toml', 'hash-wasm', 'snappy', 'lru-cache'],
+  oci: ['undici'],
   system: ['koffi'],
 }
 

@@ -18,6 +18,8 @@ export const ERROR_TABLE = {
   FLIST_LIMIT: { errno: ERRNO.EIO, exit: 12 },
   /** The archive's bytes do not match the digest asked for. */
   FLIST_DIGEST_MISMATCH: { errno: ERRNO.EIO, exit: 12 },
+  /** A container image breaks a rule of its format, or a layer of it reaches where it must not. */
+  FLIST_IMAGE_DAMAGED: { errno: ERRNO.EIO, exit: 12 },
   /** A file lacks blocks it needs: an archive damaged by its writer (v1 float rounding), or short blocks. */
   FLIST_FILE_TRUNCATED: { errno: ERRNO.EIO, exit: 12 },
   /** A block's bytes do not match its id or key, in every store asked. */

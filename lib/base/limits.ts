@@ -113,6 +113,25 @@ export const LIMITS = {
   readErrorsMax: 64,
   /** Bytes of a settings file. */
   settingsBytesMax: 1 * MiB,
+  /** Bytes of one manifest, index or configuration of an image. */
+  manifestBytesMax: 4 * MiB,
+  /** Manifests of one index. */
+  manifestsMax: 4096,
+  /** Indexes within indexes. */
+  indexDepthMax: 4,
+  /** Layers of one image. */
+  layersMax: 1024,
+  /** Bytes of all layers of one image, as they are fetched. */
+  imageBytesMax: 1024 * GiB,
+  /** Bytes a layer may unfold to at most, holes counted: this many times its stored bytes, or `layerBytesFree`. */
+  layerRatioMax: 250,
+  layerBytesFree: 1 * GiB,
+  /** Bytes of the extension headers before one entry of a tar: pax records, long names. */
+  tarHeaderBytesMax: 1 * MiB,
+  /** Ranges of one sparse file in a tar. */
+  sparseRangesMax: 1_000_000,
+  /** Symbolic links followed for one name of a layer; the kernel's own number, `path_resolution(7)`. */
+  linksFollowedMax: 40,
 } as const
 
 invariant(LIMITS.readBytesMax >= 2 * LIMITS.blockBytesMax, 'a read covers two blocks')
