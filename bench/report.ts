@@ -4,16 +4,25 @@ import { type Outcome, reached, type Target } from './row.ts'
 export function table(outcomes: readonly Outcome[]): string {
   const rows = outcomes.map((outcome) => [
     outcome.row,
-    Object.entries(outcome.medians)
-      .map(([system, value]) => `${system} ${digits(value)}`)
-      .join(', ') + ` ${outcome.unit}`,
+    medianText(outcome),
     outcome.unit === 'requests' ? '' : `${digits(outcome.figure)}${unitOf(outcome)}`,
     targetText(outcome.target, unitOf(outcome)),
     verdict(outcome),
   ])
   const lines = [['work', 'medians', 'result', 'target', ''], ['---', '---', '---', '---', '---'], ...rows]
-  const notes = outcomes.flatMap(({ row, note }) => (note === undefined ? [] : [`* ${row}: ${note}.`]))
+  const notes = outcomes.flatMap(({ row, note, failed = {} }) => [
+    ...(note === undefined ? [] : [`* ${row}: ${note}.`]),
+    ...Object.entries(failed).map(
+      ([name, why]) => `* ${row}: ${name} failed: ${why.replaceAll(/\s+/g, ' ').slice(0, 300)}`,
+    ),
+  ])
   return [...lines.map((cells) => `| ${cells.join(' | ')} |`), '', ...notes].join('\n')
+}
+
+function medianText({ medians, unit, failed = {} }: Outcome): string {
+  const numbers = Object.entries(medians).map(([system, value]) => `${system} ${digits(value)}`)
+  const failures = Object.keys(failed).map((name) => `${name} failed`)
+  return [`${numbers.join(', ')} ${unit}`, ...failures].join(', ')
 }
 
 function unitOf({ figureUnit }: Outcome): string {

@@ -1,4 +1,6 @@
+import { describeError } from '../lib/base/index.ts'
 import type { Fixtures } from './fixtures.ts'
+import { PEER_NAMES } from './peers.ts'
 import type { Scale } from './scale.ts'
 import { median } from './shell.ts'
 import type { Systems } from './systems.ts'
@@ -17,6 +19,8 @@ export interface Outcome {
   readonly unit: 's' | 'ms' | 'MB' | 'IOPS' | 'blocks' | 'requests'
   /** By system, in the unit. */
   readonly medians: Readonly<Record<string, number>>
+  /** Programs of others that are here but did not do it, and what they said. */
+  readonly failed?: Readonly<Record<string, string>> | undefined
   /** The number that the target limits. */
   readonly figure: number
   /** `x`: a ratio. */
@@ -42,10 +46,14 @@ export function reached({ figure, target }: Outcome): boolean | undefined {
   return figure <= (target.most ?? Infinity) && figure >= (target.least ?? -Infinity)
 }
 
-/** One measurement of each system in turn, so often as asked; the order changes, so that no one always comes first. */
+/**
+ * One measurement of each system in turn, so often as asked; the order changes, so that no one always comes first. Returns the
+ * medians. A peer that fails is put into `failed`, is not asked again and has no number; any other failure comes out.
+ */
 export function paired(
   repetitions: number,
   systems: Readonly<Record<string, (() => number) | undefined>>,
+  failed: Record<string, string> = {},
 ): Record<string, number> {
   const present = Object.entries(systems).flatMap(([name, measure]) =>
     measure === undefined ? [] : [{ name, measure }],
@@ -54,9 +62,16 @@ export function paired(
   for (let nth = 0; nth < repetitions; nth += 1) {
     present.forEach((_, at) => {
       const system = present[(at + nth) % present.length]
-      if (system !== undefined) values.get(system.name)?.push(system.measure())
+      if (system === undefined || failed[system.name] !== undefined) return
+      try {
+        values.get(system.name)?.push(system.measure())
+      } catch (error) {
+        if (!(PEER_NAMES as readonly string[]).includes(system.name)) throw error
+        failed[system.name] = describeError(error)
+      }
     })
   }
+  for (const name of Object.keys(failed)) values.delete(name)
   return Object.fromEntries([...values].map(([name, list]) => [name, median(list)]))
 }
 

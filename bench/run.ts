@@ -47,7 +47,7 @@ for (const row of wanted) {
     process.exitCode = 1
   }
 }
-const machine = machineLines(fixtures.work)
+const machine = machineLines(fixtures.work, systems.absent)
 console.log([...machine.map((line) => `* ${line}`), '', table(outcomes)].join('\n'))
 if (values.json !== undefined)
   writeFileSync(values.json, JSON.stringify({ scale: scale.name, machine, outcomes }, null, 2))

@@ -2,6 +2,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { join } from 'node:path'
 import { spawnSync } from 'node:child_process'
 import type { Fixtures } from './fixtures.ts'
+import { findPeers, type Peer, type TreeName } from './peers.ts'
 import { installProgram } from './program.ts'
 import { shell } from './shell.ts'
 
@@ -36,6 +37,10 @@ export class Systems {
   readonly env: NodeJS.ProcessEnv
   /** The program, as it is installed. */
   readonly program: string
+  /** Programs of others that are installed. */
+  readonly peers: readonly Peer[]
+  /** Why the others are not among them, by name. */
+  readonly absent: Readonly<Record<string, string>>
   readonly #open = new Set<Mounted>()
 
   constructor(fixtures: Fixtures) {
@@ -46,6 +51,9 @@ export class Systems {
     mkdirSync(join(fixtures.work, 'mounts'), { recursive: true })
     this.program = installProgram(join(fixtures.work, 'program'))
     this.env = { ...process.env, FLISTFS_RUNTIME: runtime }
+    const absent: Record<string, string> = {}
+    this.peers = findPeers(fixtures, (name, why) => (absent[name] = why))
+    this.absent = absent
   }
 
   /** A new folder below the work folder. */
@@ -76,6 +84,14 @@ export class Systems {
     const directory = this.scratch('image')
     shell(`mount -o ro,loop ${image} ${directory}`)
     return this.#track(directory, 0, () => detach(directory))
+  }
+
+  /** Throws what the program said where it does not mount. */
+  mountPeer(peer: Peer, tree: TreeName, cache: string): Mounted {
+    const directory = this.scratch(peer.name)
+    const mount = peer.mount(tree, cache, directory)
+    const tracked = this.#track(directory, 0, () => mount.close())
+    return { directory: mount.root, pid: 0, close: () => tracked.close() }
   }
 
   stats(mounted: Mounted): Stats {

@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { describeError } from '../../lib/base/index.ts'
 import type { Bench } from '../row.ts'
 import { readEverything } from '../reading.ts'
 import type { Mounted } from '../systems.ts'
@@ -10,13 +11,20 @@ export interface Wanted {
   readonly words?: readonly string[]
   /** Read once before anything is measured: all blocks are in the cache then. */
   readonly filled?: 'small' | 'big'
+  /** Programs of others too, where they are installed. */
+  readonly peers?: boolean
 }
+
+/** Root folders by the name of the system. */
+export type Roots = Readonly<Record<string, string>>
+/** Peers that are installed but failed, and why. */
+export type Failures = Record<string, string>
 
 /** The same tree on every system that is here: name of the system to root folder. All of it is unmounted afterwards. */
 export async function withMounts<T>(
   bench: Bench,
   wanted: Wanted,
-  use: (roots: Readonly<Record<string, string>>, ours: Mounted) => T,
+  use: (roots: Roots, ours: Mounted, failed: Failures) => T,
 ): Promise<T> {
   const { systems, fixtures } = bench
   const cache = join(fixtures.work, 'cache')
@@ -29,15 +37,37 @@ export async function withMounts<T>(
   }
   const ours = systems.mountFlistfs({ archive: wanted.archive, store, cache, words: wanted.words ?? [] })
   const erofs = systems.mountErofs()
+  const failed: Failures = {}
+  const peers = wanted.peers === true ? mountPeers(bench, wanted, failed) : new Map<string, Mounted>()
   try {
     if (wanted.filled !== undefined) await allCached(bench, ours)
     const roots: Record<string, string> = { ext4: join(fixtures.native, wanted.folder), flistfs: ours.directory }
     if (erofs !== undefined) roots['EROFS'] = join(erofs.directory, wanted.folder)
-    return use(roots, ours)
+    for (const [name, { directory }] of peers) roots[name] = directory
+    return use(roots, ours, failed)
   } finally {
+    for (const peer of peers.values()) peer.close()
     ours.close()
     erofs?.close()
   }
+}
+
+function mountPeers(bench: Bench, { folder, filled }: Wanted, failed: Failures): Map<string, Mounted> {
+  const { systems, fixtures } = bench
+  const mounted = new Map<string, Mounted>()
+  for (const peer of systems.peers) {
+    try {
+      const one = systems.mountPeer(peer, folder, join(fixtures.work, `cache-${peer.name}`))
+      mounted.set(peer.name, one)
+      if (filled !== undefined) readEverything(one.directory, filled)
+    } catch (error) {
+      failed[peer.name] = describeError(error)
+      bench.say(`${peer.name} failed: ${failed[peer.name]}`)
+      mounted.get(peer.name)?.close()
+      mounted.delete(peer.name)
+    }
+  }
+  return mounted
 }
 
 /** The table of cached blocks is filled in the background: a first read should not be before that. */

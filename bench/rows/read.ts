@@ -2,16 +2,20 @@ import { join } from 'node:path'
 import { readEverything } from '../reading.ts'
 import { type Bench, type Outcome, paired, ratio, type Row, type Target } from '../row.ts'
 import { dropCaches } from '../shell.ts'
-import { withMounts } from './mounts.ts'
+import { type Failures, type Roots, withMounts } from './mounts.ts'
 
 /** 10,000 small files, all of them in the cache. */
 export const small: Row = {
   name: 'small',
   run: (bench) =>
-    withMounts(bench, { archive: bench.fixtures.smallArchive, folder: 'small', filled: 'small' }, (roots) => [
-      outcome(bench, roots, 'small', '10,000 small files, kernel caches dropped', true, { most: 0.7 }),
-      outcome(bench, roots, 'small', '10,000 small files, warm', false, { most: 1.1 }),
-    ]),
+    withMounts(
+      bench,
+      { archive: bench.fixtures.smallArchive, folder: 'small', filled: 'small', peers: true },
+      (roots, _, failed) => [
+        outcome(bench, roots, failed, 'small', '10,000 small files, kernel caches dropped', true, { most: 0.7 }),
+        outcome(bench, roots, failed, 'small', '10,000 small files, warm', false, { most: 1.1 }),
+      ],
+    ),
 }
 
 /** One large file, all of it in the cache; also with the kernel reading the cache's file by itself. */
@@ -19,13 +23,13 @@ export const big: Row = {
   name: 'big',
   run: async (bench) => {
     const wanted = { archive: bench.fixtures.bigArchive, folder: 'big', filled: 'big' } as const
-    const plain = await withMounts(bench, wanted, (roots) => [
-      outcome(bench, roots, 'big', 'large file, kernel caches dropped', true, { most: 1.3 }),
-      outcome(bench, roots, 'big', 'large file, again', false, { most: 2.2 }),
+    const plain = await withMounts(bench, { ...wanted, peers: true }, (roots, _, failed) => [
+      outcome(bench, roots, failed, 'big', 'large file, kernel caches dropped', true, { most: 1.3 }),
+      outcome(bench, roots, failed, 'big', 'large file, again', false, { most: 2.2 }),
     ])
-    const passed = await withMounts(bench, { ...wanted, words: ['--passthrough'] }, (roots) => [
-      outcome(bench, roots, 'big', 'large file with --passthrough, kernel caches dropped', true, { most: 1.1 }),
-      outcome(bench, roots, 'big', 'large file with --passthrough, again', false, { most: 1.1 }),
+    const passed = await withMounts(bench, { ...wanted, words: ['--passthrough'] }, (roots, _, failed) => [
+      outcome(bench, roots, failed, 'big', 'large file with --passthrough, kernel caches dropped', true, { most: 1.1 }),
+      outcome(bench, roots, failed, 'big', 'large file with --passthrough, again', false, { most: 1.1 }),
     ])
     return [...plain, ...passed]
   },
@@ -33,7 +37,8 @@ export const big: Row = {
 
 function outcome(
   bench: Bench,
-  roots: Readonly<Record<string, string>>,
+  roots: Roots,
+  failed: Failures,
   what: 'small' | 'big',
   row: string,
   cold: boolean,
@@ -47,8 +52,9 @@ function outcome(
   const medians = paired(
     bench.scale.repetitions,
     Object.fromEntries(Object.entries(roots).map(([name, root]) => [name, measure(root)])),
+    failed,
   )
-  return { row, unit: 's', medians, figure: ratio(medians, 'flistfs', ['ext4']), figureUnit: 'x', target }
+  return { row, unit: 's', medians, figure: ratio(medians, 'flistfs', ['ext4']), figureUnit: 'x', target, failed }
 }
 
 /** Everything from a folder of blocks on the same disk, through a cache that is empty. */
@@ -75,6 +81,24 @@ function fetched(bench: Bench, what: 'small' | 'big', archive: string, row: stri
     }
   }
   const native = (): number => readEverything(join(fixtures.native, what), what)
-  const medians = paired(bench.scale.repetitions, { flistfs: measure, ext4: native })
-  return { row, unit: 's', medians, figure: medians['flistfs'] ?? Number.NaN, figureUnit: 's', target }
+  const peers = systems.peers.map((peer) => {
+    const byPeer = (): number => {
+      const cache = systems.scratch(`cache-${peer.name}`)
+      try {
+        const mounted = systems.mountPeer(peer, what, cache)
+        try {
+          return readEverything(mounted.directory, what)
+        } finally {
+          mounted.close()
+        }
+      } finally {
+        systems.remove(cache)
+      }
+    }
+    return [peer.name, byPeer] as const
+  })
+  const failed: Failures = {}
+  const all = { flistfs: measure, ext4: native, ...Object.fromEntries(peers) }
+  const medians = paired(bench.scale.repetitions, all, failed)
+  return { row, unit: 's', medians, figure: medians['flistfs'] ?? Number.NaN, figureUnit: 's', target, failed }
 }
