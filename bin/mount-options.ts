@@ -12,6 +12,7 @@ interface Words {
   readonly onError: 'eio' | 'wait'
   readonly verify: 'once' | 'always'
   readonly passthrough?: true
+  readonly driver: 'native' | 'fuse-native'
   readonly suid?: true
   readonly dev?: true
   readonly allowOther?: true
@@ -54,6 +55,11 @@ export function addMountOptions(command: Command): Command {
         .default('once'),
     )
     .option('--passthrough', 'let the kernel read large cached files by itself')
+    .addOption(
+      new Option('--driver <name>', 'what speaks to the kernel: our own, or libfuse 2 by the package fuse-native')
+        .choices(['native', 'fuse-native'])
+        .default('native'),
+    )
     .option('--suid', 'honour setuid and setgid bits')
     .option('--dev', 'honour device nodes')
     .option('--noexec', 'run no programs from it')
@@ -87,6 +93,7 @@ export function mountRequest(archive: string, directory: string, words: Words, s
     onError: words.onError,
     verifyAlways: words.verify === 'always',
     passthrough: words.passthrough ?? false,
+    driver: words.driver,
     suid: words.suid ?? false,
     dev: words.dev ?? false,
     allowOther: words.allowOther ?? false,

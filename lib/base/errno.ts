@@ -25,6 +25,7 @@ export const ERRNO = {
   ENOSYS: 38,
   ENODATA: 61,
   EPROTO: 71,
+  EILSEQ: 84,
   EOPNOTSUPP: 95,
   ENOTCONN: 107,
   ETIMEDOUT: 110,

@@ -24,8 +24,8 @@ const SETTLE_EVERY_MS = 1000
 /** What the fetch thread of a mount is started with. */
 export interface FetchThreadData extends Omit<ServeWords, 'logLevel'> {
   readonly id: string
-  /** The device. */
-  readonly fd: number
+  /** The device; undefined: replies go to the session. */
+  readonly fd: number | undefined
   readonly table: SharedArrayBuffer
   readonly counters: SharedArrayBuffer
   readonly trace: SharedArrayBuffer

@@ -2,7 +2,7 @@ import { realpathSync, statSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { isatty } from 'node:tty'
 import { defaultCacheDir, describeError, FlistError, LIMITS, type LogLevel, systemCode } from '../base/index.ts'
-import { clearDead, MOUNT_TYPE, supervisor } from '../kernel/index.ts'
+import { clearDead, MOUNT_TYPE, type ServeOptions, supervisor } from '../kernel/index.ts'
 import type { ResolvedArchive } from '../store/index.ts'
 import { isAwaited, leaveTerminal, tellSupervisor } from './background.ts'
 import { notifyManager } from '../system/index.ts'
@@ -23,6 +23,8 @@ export interface MountRequest {
   readonly onError: 'eio' | 'wait'
   readonly verifyAlways: boolean
   readonly passthrough: boolean
+  /** What speaks to the kernel: our own code, or libfuse 2 by the package fuse-native. */
+  readonly driver: 'native' | 'fuse-native'
   readonly suid: boolean
   readonly dev: boolean
   readonly allowOther: boolean
@@ -65,6 +67,7 @@ export interface MountReport {
  */
 export async function mountArchive(request: MountRequest, report: MountReport, signal: AbortSignal): Promise<number> {
   const background = isAwaited()
+  if (request.driver === 'fuse-native') await (await import('./serve-fuse-native.ts')).requireFuseNative(request)
   const directory = await checkDirectory(request.directory)
   const cacheDir = resolve(request.cacheDir ?? defaultCacheDir())
   if (request.asZeroOs) refuseMounted(directory)
@@ -82,8 +85,7 @@ export async function mountArchive(request: MountRequest, report: MountReport, s
     rw: request.rw !== undefined,
     foreground: !background,
   }
-  const { serveMount } = await import('./serve.ts')
-  return serveMount({
+  return (await serverOf(request.driver))({
     archivePath: archive.path,
     archiveName: archive.name,
     indexPath,
@@ -119,6 +121,11 @@ export async function mountArchive(request: MountRequest, report: MountReport, s
     },
     signal,
   })
+}
+
+async function serverOf(driver: MountRequest['driver']): Promise<(options: ServeOptions) => Promise<number>> {
+  if (driver === 'fuse-native') return (await import('./serve-fuse-native.ts')).serveByFuseNative
+  return (await import('./serve.ts')).serveMount
 }
 
 /** The folder as the kernel will say it. */

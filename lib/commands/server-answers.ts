@@ -97,7 +97,10 @@ export class ServerAnswers {
 
   /** A path switches it on, anything else off. */
   #trace(file: unknown): unknown {
-    const { trace } = this.#parts
+    const { trace, data } = this.#parts
+    if (data.fd === undefined) {
+      throw new FlistError('FLIST_USAGE', 'Cannot trace a mount by fuse-native: libfuse alone sees its requests')
+    }
     if (typeof file === 'string') trace.start(file)
     else trace.stop()
     return { trace: trace.on ? trace.path : null }

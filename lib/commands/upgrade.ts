@@ -28,7 +28,7 @@ export async function upgrade(directory: string | undefined, signal: AbortSignal
 function chosen(directory: string | undefined): MountListing[] {
   const mounts = readMounts()
   const listings = listMounts(mounts).filter(({ state }) => state !== 'leaving')
-  if (directory === undefined) return listings
+  if (directory === undefined) return listings.filter(({ driver }) => driver === undefined)
   const at = mountNamed(mounts, directory)?.directory
   const found = listings.filter((listing) => listing.directory === at)
   if (found.length > 0) return found
@@ -38,7 +38,12 @@ function chosen(directory: string | undefined): MountListing[] {
 }
 
 async function replaceServer(listing: MountListing, signal: AbortSignal): Promise<UpgradeResult> {
-  const { supervisor, directory } = listing
+  const { supervisor, directory, driver } = listing
+  if (driver !== undefined) {
+    throw new FlistError('FLIST_NOT_PERMITTED', `Cannot upgrade "${directory}": ${driver} holds its device`, {
+      hint: 'Unmount it and mount it again',
+    })
+  }
   if (supervisor === undefined || !isAlive(supervisor)) {
     throw new FlistError('FLIST_NOT_PERMITTED', `Cannot upgrade "${directory}": its supervisor is gone`, {
       hint: 'Mount it again: nobody holds its device but the server itself',

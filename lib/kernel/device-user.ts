@@ -27,12 +27,7 @@ const HINT_PROGRAM = `Install ${PROGRAM} (Debian, Ubuntu, Fedora: package fuse3)
  * FLIST_NOT_PERMITTED or FLIST_MOUNT_FAILED.
  */
 export function mountAsUser(fd: number, words: MountWords): void {
-  if (words.suid || words.dev) {
-    const option = words.suid ? '--suid' : '--dev'
-    throw new FlistError('FLIST_NOT_PERMITTED', `Cannot mount on "${words.directory}" with ${option}: only root may`, {
-      hint: `Leave ${option} out: setuid files and devices are seen, and do nothing`,
-    })
-  }
+  refuseForUsers(words)
   const [ours, theirs] = socketPair()
   let device: number | undefined
   try {
@@ -55,6 +50,15 @@ export function mountAsUser(fd: number, words: MountWords): void {
     // Where it was not taken over, the connection ends with this.
     closeSync(device)
   }
+}
+
+/** What only root may honour, and fusermount3 leaves out without a word. Throws FLIST_NOT_PERMITTED. */
+export function refuseForUsers(words: MountWords): void {
+  if ((!words.suid && !words.dev) || mayMount()) return
+  const option = words.suid ? '--suid' : '--dev'
+  throw new FlistError('FLIST_NOT_PERMITTED', `Cannot mount on "${words.directory}" with ${option}: only root may`, {
+    hint: `Leave ${option} out: setuid files and devices are seen, and do nothing`,
+  })
 }
 
 /** A writable mount is an overlay, which fusermount3 does not mount. Throws FLIST_NOT_PERMITTED. */

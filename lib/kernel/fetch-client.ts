@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads'
 import { describeError, type Log } from '../base/index.ts'
 import type { MissSink } from './answers.ts'
-import type { FetchMessage, WholeMessage } from './fetch-messages.ts'
+import type { FetchMessage, ReplyMessage, WholeMessage } from './fetch-messages.ts'
 
 /** The session thread's end of the fetch thread. The thread starts at its first use, or by `start`. */
 export class FetchClient implements MissSink {
@@ -11,6 +11,8 @@ export class FetchClient implements MissSink {
   #worker: Worker | undefined
   /** Files that the kernel may read itself, by row. */
   readonly whole = new Map<number, string>()
+  /** Hears of reads where the thread has no device to write to. */
+  onReply: ((reply: ReplyMessage) => void) | undefined
 
   /** `workerData` is what the thread needs to open index, cache and stores; it must be cloneable. */
   constructor(url: URL, workerData: unknown, log: Log) {
@@ -25,7 +27,10 @@ export class FetchClient implements MissSink {
     // Reads it had are lost to their deadline in the kernel; what comes next gets a new thread.
     worker.on('error', (error) => this.#log.error('the fetch thread failed', { error: describeError(error) }))
     worker.on('exit', () => (this.#worker = undefined))
-    worker.on('message', ({ row, path }: WholeMessage) => this.whole.set(row, path))
+    worker.on('message', (message: WholeMessage | ReplyMessage) => {
+      if ('path' in message) this.whole.set(message.row, message.path)
+      else this.onReply?.(message)
+    })
     this.#worker = worker
     return worker
   }

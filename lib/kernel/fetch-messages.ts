@@ -22,3 +22,12 @@ export interface WholeMessage {
   readonly row: number
   readonly path: string
 }
+
+/** The same for a session that answers the kernel itself: what a read came to. */
+export interface ReplyMessage {
+  readonly lo: number
+  readonly hi: number
+  /** 0: `content` is what was read. */
+  readonly errno: number
+  readonly content: Uint8Array
+}

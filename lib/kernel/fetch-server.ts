@@ -4,7 +4,7 @@ import { describeError, ERRNO, FlistError, LIMITS, type Log, systemCode } from '
 import type { Fetcher } from '../vfs/index.ts'
 import { OPCODE, OUT_HEADER } from '../wire/index.ts'
 import type { Counters } from './counters.ts'
-import type { FetchMessage, WholeMessage } from './fetch-messages.ts'
+import type { FetchMessage, ReplyMessage, WholeMessage } from './fetch-messages.ts'
 import type { Trace } from './trace.ts'
 import { type Wait, WaitLog } from './wait-log.ts'
 
@@ -12,7 +12,8 @@ type ReadMessage = Extract<FetchMessage, { op: 'read' }>
 
 export interface FetchServerParts {
   readonly port: MessagePort
-  readonly fd: number
+  /** The device; undefined: the session answers the kernel (lib/kernel/fuse-native). */
+  readonly fd: number | undefined
   readonly fetcher: Fetcher
   readonly counters: Counters
   readonly log: Log
@@ -116,6 +117,7 @@ export class FetchServer {
       const us = (performance.now() - wait.started) * 1000
       trace.reply(OPCODE.read, message.lo, message.hi, errno, bytes, us)
     }
+    if (this.#parts.fd === undefined) return this.#hand(message, errno, pieces, bytes)
     const header = Buffer.allocUnsafe(OUT_HEADER.size)
     header.writeUInt32LE(OUT_HEADER.size + bytes, OUT_HEADER.len)
     header.writeInt32LE(-errno, OUT_HEADER.error)
@@ -130,5 +132,16 @@ export class FetchServer {
         this.#parts.log.error('the kernel refused a reply', { error: describeError(error), bytes })
       }
     }
+  }
+
+  /** A copy goes: the pieces' memory is used again. */
+  #hand({ lo, hi }: ReadMessage, errno: number, pieces: Buffer[], bytes: number): void {
+    const content = new Uint8Array(bytes)
+    let at = 0
+    for (const piece of pieces) {
+      content.set(piece, at)
+      at += piece.length
+    }
+    this.#parts.port.postMessage({ lo, hi, errno, content } satisfies ReplyMessage, [content.buffer])
   }
 }

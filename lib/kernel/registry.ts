@@ -43,6 +43,8 @@ export interface MountRecord {
   readonly connection: number
   /** Holds the device, and starts the server again when it dies. */
   readonly supervisor?: ProcessName | undefined
+  /** Ends with its server: libfuse holds its device (docs/decisions/173). */
+  readonly driver?: 'fuse-native' | undefined
 }
 
 /** - `mounted`: served. - `dead`: mounted, but its server is gone. - `leaving`: unmounted, its server not yet ended. */

@@ -1,0 +1,162 @@
+import { randomBytes } from 'node:crypto'
+import { openSync } from 'node:fs'
+import { FlistError, Log } from '../base/index.ts'
+import { type FlistIndex, openIndex } from '../flist/index.ts'
+import {
+  Counters,
+  FetchClient,
+  FuseNativeMount,
+  LateReads,
+  loadFuseNative,
+  processStart,
+  raiseReadahead,
+  readMounts,
+  registerMount,
+  type ServeOptions,
+  supervisor,
+  takeAway,
+  topMount,
+  Trace,
+  unregisterMount,
+  wantsChecks,
+} from '../kernel/index.ts'
+import { exitNow, MNT, notifyManager, watchdogEveryMs } from '../system/index.ts'
+import { BlockTable, CachedReads, SegmentFiles, Tree } from '../vfs/index.ts'
+import type { FetchThreadData } from './fetch-thread.ts'
+
+/** Milliseconds. */
+const HOUSEKEEP_EVERY_MS = 10_000
+/** What a read may take beyond the fetch thread's own deadline. */
+const GRACE_MS = 10_000
+
+/** What fuse-native's interface has no place for. Said before anything is fetched. Throws FLIST_USAGE, FLIST_MOUNT_FAILED. */
+export async function requireFuseNative(words: {
+  readonly passthrough: boolean
+  readonly rw: unknown
+  readonly traceFile?: string | undefined
+}): Promise<void> {
+  const { passthrough, rw, traceFile } = words
+  const option = passthrough ? '--passthrough' : rw !== undefined ? '--rw' : traceFile !== undefined ? '--trace' : ''
+  if (option !== '') {
+    throw new FlistError('FLIST_USAGE', `Cannot use ${option} with --driver fuse-native`, {
+      hint: 'Leave --driver out: our own driver does it',
+    })
+  }
+  await loadFuseNative()
+}
+
+/**
+ * Mounts an archive by fuse-native and serves it until it is unmounted, like `serveMount`. It always has its own process, and ends with
+ * it: libfuse holds the device, so no supervisor can (docs/decisions/173-fuse-native-is-optional.md). Resolves with the exit code.
+ */
+export async function serveByFuseNative(options: ServeOptions): Promise<number> {
+  const log = new Log(options.logFile === undefined ? 2 : openSync(options.logFile, 'a', 0o640), options.logLevel)
+  const Fuse = await loadFuseNative()
+  const index = openIndex(options.indexPath, options.digest)
+  const id = `${process.pid}-${randomBytes(4).toString('hex')}`
+  const table = new BlockTable(index.blockCount)
+  const files = new SegmentFiles(options.cacheDir)
+  const counters = new Counters()
+  const trace = new Trace()
+  const late = new LateReads(options.onError === 'wait' ? undefined : options.timeoutMs + GRACE_MS)
+  const { onReady: _ready, signal, foreground: _foreground, ...words } = options
+  const data: FetchThreadData = {
+    ...words,
+    id,
+    fd: undefined,
+    table: table.memory,
+    counters: counters.memory,
+    trace: trace.memory,
+    logLevel: log.memory,
+  }
+  const fetch = new FetchClient(fetchThreadUrl(), data, log)
+  fetch.onReply = (reply) => late.reply(reply)
+  const tree = new Tree(index)
+  const reads = new CachedReads(index, table, files)
+  const mount = new FuseNativeMount(
+    Fuse,
+    { ...options, checked: wantsChecks(index.owners, options.allowOther) },
+    { tree, reads, late, misses: fetch, neverFromCache: options.verifyAlways, counters, log },
+  )
+  try {
+    await mount.mount(signal)
+    announce(options, id, log)
+    fetch.start()
+    await untilEnded(mount, options, () => housekeep(index, files, fetch), log)
+  } finally {
+    await fetch.close()
+    files.close()
+    unregisterMount(id)
+    index.close()
+  }
+  log.info('unmounted', { directory: options.directory })
+  return 0
+}
+
+/** The kernel's first request was answered: others are told. */
+function announce(options: ServeOptions, id: string, log: Log): void {
+  const { directory, archiveName, digest, cacheDir, onReady } = options
+  const entry = topMount(readMounts(), directory)
+  if (entry === undefined) throw new FlistError('FLIST_MOUNT_FAILED', `Cannot find "${directory}" among the mounts`)
+  raiseReadahead(entry.minor)
+  const parent = supervisor()
+  registerMount({
+    id,
+    directory,
+    archive: archiveName,
+    digest,
+    pid: process.pid,
+    pidStart: processStart(process.pid) ?? 0,
+    startedAt: new Date().toISOString(),
+    cacheDir,
+    connection: entry.minor,
+    supervisor: parent === undefined ? undefined : { pid: parent, pidStart: processStart(parent) ?? 0 },
+    driver: 'fuse-native',
+  })
+  log.info('mounted', { directory, digest, driver: 'fuse-native' })
+  onReady()
+}
+
+async function untilEnded(
+  mount: FuseNativeMount,
+  { directory, signal }: ServeOptions,
+  housekeep: () => void,
+  log: Log,
+): Promise<void> {
+  const leave = (): void => void unmount(directory, log)
+  signal.addEventListener('abort', leave)
+  if (signal.aborted) leave()
+  const everyMs = watchdogEveryMs()
+  const watchdog = everyMs === undefined ? undefined : setInterval(() => notifyManager(['WATCHDOG=1']), everyMs)
+  const housekeeping = setInterval(housekeep, HOUSEKEEP_EVERY_MS)
+  try {
+    await mount.ended()
+  } finally {
+    clearInterval(housekeeping)
+    clearInterval(watchdog)
+    signal.removeEventListener('abort', leave)
+  }
+}
+
+/** As for every mount: what is in use is detached, and served until its last user lets go; asked again, it is cut off. */
+async function unmount(directory: string, log: Log): Promise<void> {
+  const again = (): never => exitNow(130)
+  process.on('SIGINT', again)
+  process.on('SIGTERM', again)
+  if ((await takeAway(directory, 0)) === 0) return
+  log.warn('in use: it goes with its last user; ask again to cut him off', { directory })
+  await takeAway(directory, MNT.DETACH)
+}
+
+/** Lets go of evicted files and of pages of the index, and tells what was read: eviction does not see this thread's reads. */
+function housekeep(index: FlistIndex, files: SegmentFiles, fetch: FetchClient): void {
+  files.releaseUnlinked()
+  index.release()
+  const used = files.takeUsed()
+  if (used.length > 0) fetch.used(used)
+}
+
+/** A thread's file keeps its ending: `.ts` in the source, `.js` when published. */
+function fetchThreadUrl(): URL {
+  return new URL(import.meta.url.endsWith('.ts') ? './fetch-thread.ts' : './fetch-thread.js', import.meta.url)
+}
