@@ -66,6 +66,9 @@ export const LIMITS = {
   tryTimeoutMs: 10_000,
   /** Tries at one store for one block. */
   triesPerStore: 3,
+  /** Tries at one store for writing one block, and milliseconds after which no further one begins. */
+  triesPerWrite: 6,
+  writeTimeoutMs: 60_000,
   /** Milliseconds a store that failed is asked last. */
   storeCoolDownMs: 5_000,
   /** Failures in a row after which a store is left alone but for a probe now and then. */
@@ -123,6 +126,12 @@ export const LIMITS = {
   layersMax: 1024,
   /** Bytes of all layers of one image, as they are fetched. */
   imageBytesMax: 1024 * GiB,
+  /** Entries of all layers of one image together, hidden ones too: their names are kept in memory. */
+  imageEntriesMax: 4_000_000,
+  /** Bytes of all their names, link targets and extended attributes. */
+  imageNamesBytesMax: 512 * MiB,
+  /** Parts of names and of links followed that are looked up to merge one image. */
+  imageStepsMax: 500_000_000,
   /** Bytes a layer may unfold to at most, holes counted: this many times its stored bytes, or `layerBytesFree`. */
   layerRatioMax: 250,
   layerBytesFree: 1 * GiB,
