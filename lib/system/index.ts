@@ -28,6 +28,25 @@ export {
   write,
 } from './libc.ts'
 export type { Mapping } from './libc.ts'
+export {
+  closeFd,
+  FileStat,
+  getXattr,
+  listXattrs,
+  mkdirAt,
+  OPEN_FILE,
+  OPEN_FOLDER,
+  openAt,
+  openPath,
+  readlinkAt,
+  renameAt,
+  seekData,
+  seekHole,
+  STAMP_BYTES,
+  syncFs,
+  unlinkAt,
+  zeroEnded,
+} from './files.ts'
 export { giveBackMemory, keepFreedBlocks } from './memory.ts'
 export { isNotified, notifyManager, watchdogEveryMs } from './notify.ts'
 export { KnownIds, mayMount } from './privileges.ts'
