@@ -115,7 +115,10 @@ export class FuseNativeMount {
 }
 
 function optionsOf(words: MountWords): string {
-  const source = words.source.slice(0, SOURCE_CHARS_MAX).replaceAll('\\', String.raw`\\`).replaceAll(',', String.raw`\,`)
+  const source = words.source
+    .slice(0, SOURCE_CHARS_MAX)
+    .replaceAll('\\', String.raw`\\`)
+    .replaceAll(',', String.raw`\,`)
   const options = ['ro', `fsname=${source}`, `subtype=${words.subtype}`, 'use_ino', 'kernel_cache']
   for (const what of ['attr_timeout', 'entry_timeout', 'negative_timeout']) options.push(`${what}=${FOREVER_S}`)
   options.push(`max_background=${BACKGROUND_MAX}`)
