@@ -80,20 +80,29 @@ export async function serveByFuseNative(options: ServeOptions): Promise<number> 
   )
   try {
     await mount.mount(signal)
-    announce(options, id, log)
+    await announced(options, id, log)
     fetch.start()
     await untilEnded(mount, options, () => housekeep(index, files, fetch), log)
   } finally {
+    // The index stays mapped until the process ends: after a failure libfuse may still ask.
     await fetch.close()
     files.close()
     unregisterMount(id)
-    index.close()
   }
   log.info('unmounted', { directory: options.directory })
   return 0
 }
 
-/** The kernel's first request was answered: others are told. */
+/** The kernel's first request was answered: others are told, or it goes at once. */
+async function announced(options: ServeOptions, id: string, log: Log): Promise<void> {
+  try {
+    announce(options, id, log)
+  } catch (error) {
+    await takeAway(options.directory, MNT.DETACH)
+    throw error
+  }
+}
+
 function announce(options: ServeOptions, id: string, log: Log): void {
   const { directory, archiveName, digest, cacheDir, onReady } = options
   const entry = topMount(readMounts(), directory)

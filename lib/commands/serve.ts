@@ -80,6 +80,10 @@ export async function resumeMount(signal: AbortSignal): Promise<number> {
   const pidStart = parent === undefined ? undefined : processStart(parent)
   const record = parent === undefined ? undefined : recordOf({ pid: parent, pidStart: pidStart ?? 0 })
   const legacy = record === undefined ? undefined : (loadState(record.id, 'state') as Legacy | undefined)
+  if (record?.driver !== undefined) {
+    const message = `Cannot resume "${record.directory}": ${record.driver} held its device, and ended with the server`
+    throw new FlistError('FLIST_NOT_MOUNTED', message, { hint: 'Mount it again: what is dead is cleared away' })
+  }
   if (record === undefined || legacy === undefined) {
     throw new FlistError('FLIST_NOT_MOUNTED', 'Cannot resume: no mount was left by a server of this supervisor')
   }

@@ -5,7 +5,7 @@ import { OPCODE } from '../wire/index.ts'
 import type { MissSink } from './answers.ts'
 import type { Counters } from './counters.ts'
 import type { LateReads } from './late-reads.ts'
-import { PathAnswers } from './path-answers.ts'
+import { type Listing, PathAnswers } from './path-answers.ts'
 
 export interface OperationParts {
   readonly tree: Tree
@@ -51,22 +51,25 @@ export class FuseNativeOperations {
   }
 
   #readdir(path: string, done: Parameters<Operations['readdir']>[1]): void {
-    let list: ReturnType<PathAnswers['list']> = 0
+    let list: Listing | undefined
     const errno = this.#observed(OPCODE.readdir, path, (row) => {
-      list = this.#answers.list(row)
-      return typeof list === 'number' ? list : 0
+      const listed = this.#answers.list(row)
+      if (typeof listed === 'number') return listed
+      list = listed
+      return 0
     })
-    const { names, stats } = list as Exclude<typeof list, number>
-    done(errno, names, stats)
+    done(errno, list?.names, list?.stats)
   }
 
   #readlink(path: string, done: Parameters<Operations['readlink']>[1]): void {
-    let target: string | number = ''
+    let target: string | undefined
     const errno = this.#observed(OPCODE.readlink, path, (row) => {
-      target = this.#answers.target(row)
-      return typeof target === 'number' ? target : 0
+      const said = this.#answers.target(row)
+      if (typeof said === 'number') return said
+      target = said
+      return 0
     })
-    done(errno, String(target))
+    done(errno, target)
   }
 
   #statfs(done: Parameters<Operations['statfs']>[1]): void {

@@ -37,7 +37,7 @@ export class LateReads {
 
   /** The mount is gone: nobody waits for what comes. */
   failAll(): void {
-    for (const nth of [...this.#waiting.keys()]) this.#end(nth)?.done(-ERRNO.EIO)
+    for (const nth of this.#waiting.keys()) this.#end(nth)?.done(-ERRNO.EIO)
   }
 
   #end(nth: number): LateRead | undefined {

@@ -26,6 +26,12 @@ export interface PathStat {
   readonly ctime: number
 }
 
+/** `.`, `..` and the children of a folder, each with its attributes. */
+export interface Listing {
+  readonly names: string[]
+  readonly stats: PathStat[]
+}
+
 /**
  * What a tree answers to those who ask by paths that are texts. A name whose bytes are no UTF-8 is known by its text with U+FFFD in
  * it, as long as no other name beside it has the same; what cannot be said at all is EILSEQ, never another file and never ENOENT.
@@ -92,8 +98,8 @@ export class PathAnswers {
     }
   }
 
-  /** `.`, `..` and the children of a folder, each with its attributes, or a negative errno. */
-  list(folder: number): { readonly names: string[]; readonly stats: PathStat[] } | number {
+  /** What is in a folder, or a negative errno. */
+  list(folder: number): Listing | number {
     if (this.#tree.typeOf(folder) !== S_IFDIR) return -ERRNO.ENOTDIR
     const { first, count, parent } = this.#tree.index
     const names = ['.', '..']
