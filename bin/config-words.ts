@@ -11,7 +11,7 @@ export function addConfig(program: Command, context: Context, done: (code: numbe
     const files = settingsPlaces().map((path) => ({ path, found: existsSync(path) }))
     const settings: { verb: string; option: string; values: string[]; from: string }[] = []
     for (const command of program.commands.filter((one) => takesSettings(one) && !isHidden(program, one))) {
-      for (const { option, values, from } of await settingsOf(program, command)) {
+      for (const { option, values, from } of await settingsOf(() => program, command)) {
         settings.push({ verb: command.name(), option: option.long?.slice(2) ?? '', values: shownValues(values), from })
       }
     }

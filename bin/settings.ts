@@ -28,17 +28,18 @@ export interface Setting {
 export function settingsPlaces(env: NodeJS.ProcessEnv = process.env): string[] {
   const named = env['FLISTFS_CONFIG']
   if (named === '') return []
-  const user = join(env['XDG_CONFIG_HOME'] || join(homedir(), '.config'), 'flistfs/config.toml')
+  const user = join(env['XDG_CONFIG_HOME'] || join(env['HOME'] || homedir(), '.config'), 'flistfs/config.toml')
   return ['/etc/flistfs/config.toml', user, ...(named === undefined ? [] : [named])]
 }
 
 /**
  * Gives the options of a verb that the words left out the values of the environment, then of the settings files. Without a
- * file this costs one stat a place. Throws FLIST_USAGE for a setting that is none, wherever in a file it stands.
+ * file this costs one stat a place; `whole` makes the whole command line, which a file may speak of. Throws FLIST_USAGE for a
+ * setting that is none, wherever in a file it stands.
  */
-export async function applySettings(program: Command, verb: Command): Promise<void> {
-  if (verb === program || WITHOUT_SETTINGS.has(topVerb(program, verb).name())) return
-  for (const { option, values, source } of await settingsOf(program, verb)) {
+export async function applySettings(whole: () => Command, verb: Command): Promise<void> {
+  if (verb.parent === null || WITHOUT_SETTINGS.has(topVerb(verb).name())) return
+  for (const { option, values, source } of await settingsOf(whole, verb)) {
     const name = option.attributeName()
     const said = verb.getOptionValueSource(name)
     if (said !== undefined && said !== 'default') continue
@@ -50,13 +51,13 @@ export async function applySettings(program: Command, verb: Command): Promise<vo
 }
 
 /** The settings in force for a verb: one an option, the environment before the files, later files before earlier ones. */
-export async function settingsOf(program: Command, verb: Command): Promise<Setting[]> {
-  const inFiles = await fileSettings(program)
-  const section = topVerb(program, verb).name()
+export async function settingsOf(whole: () => Command, verb: Command): Promise<Setting[]> {
+  const inFiles = await fileSettings(whole)
+  const section = topVerb(verb).name()
   const found: Setting[] = []
   for (const option of verb.options.filter(isSettable)) {
     const name = option.long?.slice(2) ?? ''
-    const setting = fromEnvironment(program, option) ?? fromFiles(inFiles, section, name, option)
+    const setting = fromEnvironment(whole, verb, option) ?? fromFiles(inFiles, section, name, option)
     if (setting !== undefined) found.push(setting)
   }
   return found
@@ -77,14 +78,19 @@ export function variableOf(option: Option): string {
 }
 
 /** Options of `mount`, wherever they stand: a variable means the same to all verbs. */
-function fromEnvironment(program: Command, option: Option): Setting | undefined {
-  const mount = program.commands.find((command) => command.name() === 'mount')
+function fromEnvironment(whole: () => Command, verb: Command, option: Option): Setting | undefined {
   const variable = variableOf(option)
   const text = process.env[variable]?.trim()
-  if (text === undefined || text === '' || mount?.options.every(({ long }) => long !== option.long) !== false) return
+  if (text === undefined || text === '' || !isOfMount(whole, verb, option)) return
   const values = option.isBoolean() ? [asSwitch(variable, text)] : isRepeatable(option) ? text.split(/\s+/) : [text]
   check(option, values, (why) => new FlistError('FLIST_USAGE', `Cannot use "${variable}": ${why}`))
   return { option, values, from: variable, source: 'env' }
+}
+
+function isOfMount(whole: () => Command, verb: Command, { long }: Option): boolean {
+  if (topVerb(verb).name() === 'mount') return true
+  const mount = whole().commands.find((command) => command.name() === 'mount')
+  return mount?.options.some((option) => option.long === long) ?? false
 }
 
 function asSwitch(variable: string, text: string): boolean {
@@ -112,9 +118,10 @@ function fromFiles(
 }
 
 /** What all files say, checked. */
-async function fileSettings(program: Command): Promise<FileSetting[]> {
+async function fileSettings(whole: () => Command): Promise<FileSetting[]> {
   const places = settingsPlaces().filter((place) => isThere(place) || place === process.env['FLISTFS_CONFIG'])
   if (places.length === 0) return []
+  const program = whole()
   const { readSettingsFile, wrong } = await import('../lib/commands/settings-files.ts')
   const settings = places.flatMap((place) => readSettingsFile(place))
   for (const setting of settings) {
@@ -182,8 +189,8 @@ function check(option: Option, values: readonly (string | boolean)[], no: (why: 
 }
 
 /** The verb right below the program: `cache` of `cache prune`. */
-function topVerb(program: Command, verb: Command): Command {
+function topVerb(verb: Command): Command {
   let at = verb
-  while (at.parent !== null && at.parent !== program) at = at.parent
+  while (at.parent !== null && at.parent.parent !== null) at = at.parent
   return at
 }
