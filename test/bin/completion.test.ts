@@ -16,7 +16,7 @@ type Ask = (...words: string[]) => Promise<string[]>
 function output(command: string, words: readonly string[], cwd: string): Promise<string> {
   return new Promise((done, fail) => {
     const env = { PATH: process.env['PATH'] ?? '', HOME: cwd, TERM: 'dumb', LC_ALL: 'C.UTF-8' }
-    execFile(command, words, { cwd, env, timeout: 30_000 }, (error, stdout) => {
+    execFile(command, words, { cwd, env, timeout: 120_000 }, (error, stdout) => {
       // bash ends with 1 where it offers nothing.
       if (error !== null && typeof error.code !== 'number') fail(error)
       else done(stdout)
@@ -47,8 +47,8 @@ function asker(shell: Shell, script: string, cwd: string): Ask {
 }
 
 for (const shell of SHELLS) {
-  const absent = spawnSync(shell, ['-c', 'true'], { timeout: 10_000 }).status !== 0 && `needs ${shell}`
-  void t.test(`completion in a real ${shell}`, { skip: absent, timeout: 120_000 }, async (t) => {
+  const absent = spawnSync(shell, ['-c', 'true'], { timeout: 120_000 }).status !== 0 && `needs ${shell}`
+  void t.test(`completion in a real ${shell}`, { skip: absent, timeout: 600_000 }, async (t) => {
     const dir = t.testdir({ here: { 'one.fl': '', 'two.fl': '', folder: {} } })
     const script = join(dir, `completion.${shell}`)
     writeFileSync(script, await output(join(ROOT, 'bin/flistfs'), ['completion', shell], dir))
@@ -85,7 +85,7 @@ for (const shell of SHELLS) {
   })
 
   const noMount = absent || (process.getuid?.() !== 0 && 'needs root')
-  void t.test(`mounted folders in a real ${shell}`, { skip: noMount, timeout: 60_000 }, async (t) => {
+  void t.test(`mounted folders in a real ${shell}`, { skip: noMount, timeout: 600_000 }, async (t) => {
     const dir = t.testdir({ here: {} })
     const script = join(dir, `completion.${shell}`)
     writeFileSync(script, await output(join(ROOT, 'bin/flistfs'), ['completion', shell], dir))
@@ -93,7 +93,7 @@ for (const shell of SHELLS) {
     mkdirSync(at)
     // As a writable mount stands in mountinfo.
     const options = ['-o', 'lowerdir=/etc:/usr/share', at]
-    const mounted = spawnSync('mount', ['-t', 'overlay', 'flistfs', ...options], { timeout: 10_000 })
+    const mounted = spawnSync('mount', ['-t', 'overlay', 'flistfs', ...options], { timeout: 120_000 })
     if (mounted.status !== 0) {
       t.comment('skipped: needs overlayfs')
       return
@@ -107,7 +107,7 @@ for (const shell of SHELLS) {
       }
       t.strictSame(await ask('flistfs', 'umount', '/nowhere'), [])
     } finally {
-      spawnSync('umount', [at], { timeout: 10_000 })
+      spawnSync('umount', [at], { timeout: 120_000 })
     }
   })
 }

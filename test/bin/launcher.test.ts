@@ -47,10 +47,10 @@ for (const shell of ['dash', 'bash']) {
       child.stdout.on('data', (chunk) => (out.stdout += String(chunk)))
       child.stderr.on('data', (chunk) => (out.stderr += String(chunk)))
       // 'close' comes when nobody holds the pipes: a server that kept them would be seen here.
-      return { child, out, end: once(child, 'close', { signal: AbortSignal.timeout(15_000) }) }
+      return { child, out, end: once(child, 'close', { signal: AbortSignal.timeout(120_000) }) }
     }
     const noted = async () => {
-      for (const end = Date.now() + 10_000; Date.now() < end; await sleep(10)) {
+      for (const end = Date.now() + 120_000; Date.now() < end; await sleep(10)) {
         const text = existsSync(file) ? readFileSync(file, 'utf8') : ''
         if (text !== '') return text
       }

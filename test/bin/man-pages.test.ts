@@ -10,7 +10,7 @@ const program = buildProgram({ output: new Output(), signal: new AbortController
 const pages = manPages(program, '1.2.3')
 
 const lacks = (command: string): string | false => {
-  const found = spawnSync('sh', ['-c', `command -v ${command}`], { timeout: 10_000 }).status === 0
+  const found = spawnSync('sh', ['-c', `command -v ${command}`], { timeout: 120_000 }).status === 0
   return !found && `needs ${command}`
 }
 
@@ -34,7 +34,7 @@ t.test('mandoc finds nothing wrong', { skip: lacks('mandoc') }, async (t) => {
     // A page that is made at build has no date of its own.
     const lint = spawnSync('mandoc', ['-T', 'lint', '-W', 'warning', join(dir, name)], {
       encoding: 'utf8',
-      timeout: 20_000,
+      timeout: 120_000,
     })
     const wrong = lint.stdout
       .split('\n')
@@ -48,7 +48,7 @@ t.test('groff sets every page, and its words are there', { skip: lacks('groff') 
     const set = spawnSync('groff', ['-man', '-Tascii', '-ww', '-P-cbou'], {
       input: text,
       encoding: 'utf8',
-      timeout: 20_000,
+      timeout: 120_000,
     })
     t.strictSame({ status: set.status, said: set.stderr }, { status: 0, said: '' }, name)
     t.match(set.stdout, /NAME\n[^]*SYNOPSIS\n/, name)
@@ -56,7 +56,7 @@ t.test('groff sets every page, and its words are there', { skip: lacks('groff') 
   const set = spawnSync('groff', ['-man', '-Tascii', '-P-cbou'], {
     input: pages.get('flistfs-mount.1') ?? '',
     encoding: 'utf8',
-    timeout: 20_000,
+    timeout: 120_000,
   })
   for (const option of program.commands.find((verb) => verb.name() === 'mount')?.options ?? []) {
     if (!option.hidden) t.ok(set.stdout.includes(option.long ?? ''), option.long ?? '')

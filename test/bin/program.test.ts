@@ -18,7 +18,7 @@ function run(t: Test, words: readonly string[], env: Record<string, string> = {}
   const dir = t.testdirName
   const own = { FLISTFS_RUNTIME: join(dir, 'run'), FLISTFS_CACHE: join(dir, 'cache'), NODE_OPTIONS: '', ...env }
   return new Promise((done) => {
-    execFile(launcher, words, { env: { ...process.env, ...own }, timeout: 20_000 }, (error, stdout, stderr) => {
+    execFile(launcher, words, { env: { ...process.env, ...own }, timeout: 120_000 }, (error, stdout, stderr) => {
       done({ code: typeof error?.code === 'number' ? error.code : error ? -1 : 0, stdout, stderr })
     })
   })

@@ -132,7 +132,7 @@ t.test('config shows what is in force, where it comes from, and no password', as
   }
   const run = (...words: string[]): Promise<string> =>
     new Promise((done) => {
-      execFile(LAUNCHER, ['config', ...words], { env, timeout: 20_000 }, (_error, stdout) => done(stdout))
+      execFile(LAUNCHER, ['config', ...words], { env, timeout: 120_000 }, (_error, stdout) => done(stdout))
     })
   const file = join(dir, 'flistfs/config.toml')
   const { files, settings } = JSON.parse(await run('--json')) as { files: unknown[]; settings: { verb: string }[] }

@@ -10,9 +10,9 @@ import { Examiner } from '../kernel/served-mount.ts'
 const PROJECT = resolve(import.meta.dirname, '../..')
 const FLISTFS = join(PROJECT, 'bin/flistfs')
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
-const READY_MS = 30_000
-const LEAVE_MS = 15_000
-const COMMAND_MS = 30_000
+const READY_MS = 120_000
+const LEAVE_MS = 120_000
+const COMMAND_MS = 120_000
 
 /** `nobody`: fusermount3 wants a user with a name. */
 export const USER = idsOf('nobody')
@@ -36,14 +36,14 @@ export const NO_NAMESPACE =
   NO_USER || (!canRun('unshare', '-Urm', 'true') && 'needs user namespaces for users, and unshare (util-linux)')
 
 function idsOf(name: string): { uid: number; gid: number } | undefined {
-  const [uid, gid] = ['-u', '-g'].map((word) => spawnSync('id', [word, name], { encoding: 'utf8', timeout: 5_000 }))
+  const [uid, gid] = ['-u', '-g'].map((word) => spawnSync('id', [word, name], { encoding: 'utf8', timeout: 120_000 }))
   if (uid?.status !== 0 || gid?.status !== 0) return undefined
   return { uid: Number(uid.stdout), gid: Number(gid.stdout) }
 }
 
 function canRun(command: string, ...words: string[]): boolean {
   if (USER === undefined || process.getuid?.() !== 0) return false
-  return spawnSync(command, words, { uid: USER.uid, gid: USER.gid, env: { PATH }, timeout: 10_000 }).status === 0
+  return spawnSync(command, words, { uid: USER.uid, gid: USER.gid, env: { PATH }, timeout: 120_000 }).status === 0
 }
 
 /** Every user may open the device while the test runs, as on most systems. */
@@ -79,7 +79,7 @@ export class UserLab {
     chownSync(this.dir, as.uid, as.gid)
     t.teardown(() => {
       // Nothing where the test went well.
-      spawnSync('umount', ['--lazy', '--internal-only', this.directory], { stdio: 'ignore', timeout: 5_000 })
+      spawnSync('umount', ['--lazy', '--internal-only', this.directory], { stdio: 'ignore', timeout: 120_000 })
       rmSync(this.dir, { recursive: true, force: true })
     })
   }
@@ -181,6 +181,6 @@ export function publicFolder(t: Test): string {
 export function pathOf(dir: string, names: readonly string[]): string {
   mkdirSync(dir)
   for (const name of names)
-    execFileSync('sh', ['-c', 'ln -s "$(command -v "$0")" "$1/$0"', name, dir], { timeout: 5_000 })
+    execFileSync('sh', ['-c', 'ln -s "$(command -v "$0")" "$1/$0"', name, dir], { timeout: 120_000 })
   return dir
 }

@@ -34,7 +34,7 @@ async function truth(lab: Lab): Promise<string> {
   return said
 }
 
-mountTest('cache pin --fetch, list, prune and unpin', { timeoutMs: 90_000 }, async (t, lab) => {
+mountTest('cache pin --fetch, list, prune and unpin', {}, async (t, lab) => {
   t.match(await cache(lab, t, ['list']), { bytes: 0, archives: [], pins: [] })
   const pinned = await cache(lab, t, ['pin', ARCHIVE, '--fetch'])
   t.match(pinned, { blocks: BLOCKS, fetched: { blocks: BLOCKS, failed: 0, notKept: 0 } })
@@ -86,7 +86,7 @@ mountTest('a pin from a store that has nothing, and words that are wrong', {}, a
   }
 })
 
-mountTest('cache verify --repair heals a cache under a live mount', { timeoutMs: 90_000 }, async (t, lab) => {
+mountTest('cache verify --repair heals a cache under a live mount', {}, async (t, lab) => {
   const right = await truth(lab)
   await cache(lab, t, ['pin', ARCHIVE, '--fetch'])
   const mounted = await lab.mount(ARCHIVE)
@@ -107,31 +107,27 @@ mountTest('cache verify --repair heals a cache under a live mount', { timeoutMs:
   await lab.umount(mounted)
 })
 
-mountTest(
-  'a cache folder removed, and a database damaged, under a live mount',
-  { timeoutMs: 90_000 },
-  async (t, lab) => {
-    const right = await truth(lab)
-    const mounted = await lab.mount(ARCHIVE)
-    t.equal(await hashes(lab, mounted.directory), right)
-    rmSync(join(lab.cache, 'v1'), { recursive: true })
-    writeFileSync('/proc/sys/vm/drop_caches', '1')
-    t.equal(await hashes(lab, mounted.directory), right)
-    await lab.umount(mounted)
-    const again = await lab.mount(ARCHIVE)
-    t.equal(await hashes(lab, again.directory), right)
-    const path = join(lab.cache, 'v1/cache.db')
-    for (const file of [path, `${path}-wal`]) writeFileSync(file, readFileSync(file).fill(0x5a))
-    t.equal((await lab.flistfs(['cache', 'list'])).code, 1)
-    t.match(await cache(lab, t, ['verify', '--repair']), { repaired: true })
-    t.match(await cache(lab, t, ['list']), { blocks: 0 })
-    writeFileSync('/proc/sys/vm/drop_caches', '1')
-    t.equal(await hashes(lab, again.directory), right)
-    await lab.umount(again)
-  },
-)
+mountTest('a cache folder removed, and a database damaged, under a live mount', {}, async (t, lab) => {
+  const right = await truth(lab)
+  const mounted = await lab.mount(ARCHIVE)
+  t.equal(await hashes(lab, mounted.directory), right)
+  rmSync(join(lab.cache, 'v1'), { recursive: true })
+  writeFileSync('/proc/sys/vm/drop_caches', '1')
+  t.equal(await hashes(lab, mounted.directory), right)
+  await lab.umount(mounted)
+  const again = await lab.mount(ARCHIVE)
+  t.equal(await hashes(lab, again.directory), right)
+  const path = join(lab.cache, 'v1/cache.db')
+  for (const file of [path, `${path}-wal`]) writeFileSync(file, readFileSync(file).fill(0x5a))
+  t.equal((await lab.flistfs(['cache', 'list'])).code, 1)
+  t.match(await cache(lab, t, ['verify', '--repair']), { repaired: true })
+  t.match(await cache(lab, t, ['list']), { blocks: 0 })
+  writeFileSync('/proc/sys/vm/drop_caches', '1')
+  t.equal(await hashes(lab, again.directory), right)
+  await lab.umount(again)
+})
 
-mountTest('an image with a filled cache is mounted from a read-only disk', { timeoutMs: 90_000 }, async (t, lab) => {
+mountTest('an image with a filled cache is mounted from a read-only disk', {}, async (t, lab) => {
   const right = await truth(lab)
   await cache(lab, t, ['pin', ARCHIVE, '--fetch'])
   const view = lab.folder('image')

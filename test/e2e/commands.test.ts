@@ -26,7 +26,7 @@ function begin(t: Test) {
   const env = { ...process.env, FLISTFS_RUNTIME: join(dir, 'run'), FLISTFS_CACHE: join(dir, 'cache'), NODE_OPTIONS: '' }
   const sh = (command: string, ...words: string[]): Promise<{ code: number; stdout: string; stderr: string }> =>
     new Promise((done) => {
-      execFile(command, words, { env, timeout: 30_000 }, (error, stdout, stderr) => {
+      execFile(command, words, { env, timeout: 120_000 }, (error, stdout, stderr) => {
         done({ code: typeof error?.code === 'number' ? error.code : error ? -1 : 0, stdout, stderr })
       })
     })
@@ -71,7 +71,7 @@ t.test('umount of a mount in use fails, and --lazy leaves at once', { skip }, as
   t.equal(mountsAt(mnt), 0)
   t.match((await run('list')).stdout, /leaving/)
   user.kill('SIGKILL')
-  for (const end = Date.now() + 10_000; existsSync(`/proc/${pid}`) && Date.now() < end;) await run('list')
+  for (const end = Date.now() + 120_000; existsSync(`/proc/${pid}`) && Date.now() < end;) await run('list')
   t.notOk(existsSync(`/proc/${pid}`), 'the server ends with its last user')
 })
 
@@ -109,9 +109,9 @@ t.test('mount --upper keeps changes, --rw throws them away', { skip }, async (t)
 t.test('mount --foreground says when it is ready and unmounts on SIGTERM', { skip }, async (t) => {
   const { mnt, env } = begin(t)
   const child = spawn(LAUNCHER, ['mount', SAMPLE, mnt, '-f', '--json'], { env, stdio: ['ignore', 'pipe', 'inherit'] })
-  const exit = once(child, 'exit', { signal: AbortSignal.timeout(30_000) })
+  const exit = once(child, 'exit', { signal: AbortSignal.timeout(120_000) })
   const [line] = (await once(createInterface({ input: child.stdout }), 'line', {
-    signal: AbortSignal.timeout(20_000),
+    signal: AbortSignal.timeout(120_000),
   })) as [string]
   t.match(JSON.parse(line), { directory: mnt, archive: SAMPLE, foreground: true })
   t.equal(mountsAt(mnt), 1)
@@ -123,7 +123,7 @@ t.test('mount --foreground says when it is ready and unmounts on SIGTERM', { ski
 t.test('demo shows what was fetched and cleans up', { skip }, async (t) => {
   const { env } = begin(t)
   const child = spawn(LAUNCHER, ['demo'], { env, stdio: ['ignore', 'pipe', 'pipe'] })
-  const exit = once(child, 'exit', { signal: AbortSignal.timeout(40_000) })
+  const exit = once(child, 'exit', { signal: AbortSignal.timeout(120_000) })
   let text = ''
   for await (const line of createInterface({ input: child.stdout })) {
     text += `${line}\n`

@@ -84,7 +84,7 @@ const skip = lacks('rsync', 'getfattr', 'setfattr', 'getfacl', 'setfacl', 'tar')
 
 mountTest(
   'rsync, tar, find, getfattr, getfacl and cp see no difference to the tree that was packed',
-  { skip, timeoutMs: 120_000 },
+  { skip },
   async (t, lab) => {
     const { tree, mounted } = await mountBoth(lab)
     const { directory } = mounted
@@ -160,7 +160,7 @@ mountTest(
 
 mountTest(
   'a folder of 100,000 entries is listed whole, and telldir and seekdir find their place again',
-  { timeoutMs: 90_000 },
+  {},
   async (t, lab) => {
     const writer = new FlWriter(lab.path('many.fl'))
     const facts = { uid: 0, gid: 0, rdev: 0, size: 0, ctime: 0, mtime: 0 }

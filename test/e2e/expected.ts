@@ -87,7 +87,7 @@ export function makedev(major: number, minor: number): bigint {
 
 /** Walks a mount in another process. With `names` no file is read. */
 export async function walk(lab: Lab, directory: string, how: 'content' | 'names' = 'content'): Promise<Entry[]> {
-  const done = await lab.script('walk.ts', [directory, how], { timeoutMs: 90_000 })
+  const done = await lab.script('walk.ts', [directory, how])
   if (done.code !== 0) throw new Error(`walk ended with ${done.code}: ${done.stderr}`)
   return done.stdout
     .toString('utf8')

@@ -23,7 +23,7 @@ function asV1(tree: Map<string, Facts>): Map<string, Facts> {
 }
 
 for (const name of ['hand', 'debian']) {
-  mountTest(`fl archive ${name} is as its manifest`, { skip: NO_GOLDEN, timeoutMs: 90_000 }, async (t, lab) => {
+  mountTest(`fl archive ${name} is as its manifest`, { skip: NO_GOLDEN }, async (t, lab) => {
     const mounted = await lab.mount(`${golden}/fl/${name}.fl`, { words: ['--store', `dir://${golden}/fl/store`] })
     await compareTree(t, lab, mounted, readManifest(`${golden}/fl/${name}.manifest.json`))
     t.strictSame(linesOf(mounted, 'error'), [], 'nothing to complain of')
@@ -90,7 +90,7 @@ mountTest('fl archive empty is an empty folder', {}, async (t, lab) => {
 })
 
 for (const name of ['debian', 'bigdir']) {
-  mountTest(`v1 archive ${name} is as its manifest`, { skip: NO_GOLDEN, timeoutMs: 90_000 }, async (t, lab) => {
+  mountTest(`v1 archive ${name} is as its manifest`, { skip: NO_GOLDEN }, async (t, lab) => {
     const mounted = await lab.mount(`${golden}/v1/${name}.flist`, { words: ['--store', `dir://${golden}/v1/blocks`] })
     await compareTree(t, lab, mounted, asV1(readManifest(`${golden}/v1/${name}.manifest.json`)))
     t.strictSame(linesOf(mounted, 'error'), [], 'nothing to complain of')

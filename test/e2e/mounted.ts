@@ -5,7 +5,11 @@ export { abortConnection, Lab, lacks, NO_MOUNT, PROJECT, until } from './lab.ts'
 export type { Done, Mounted, MountOptions, RunOptions, Stats } from './lab.ts'
 
 // Each test has a deadline of its own; tap's for a whole file would end it without cleaning.
-t.setTimeout(900_000)
+t.setTimeout(3_600_000)
+
+/** Milliseconds: one test, and how long before tap's own deadline it is given up, so that the cleaning still runs. */
+const TEST_MS = 600_000
+const CLEAN_MS = 180_000
 
 /**
  * A test with real mounts: skipped aloud where nothing can be mounted, ended by a deadline, and failed when a process, a mount or
@@ -13,17 +17,15 @@ t.setTimeout(900_000)
  */
 export function mountTest(
   name: string,
-  options: { readonly timeoutMs?: number; readonly skip?: string | false },
+  options: { readonly skip?: string | false },
   run: (t: Test, lab: Lab) => Promise<void>,
 ): void {
-  const timeout = options.timeoutMs ?? 60_000
   const skip = NO_MOUNT || options.skip || false
-  void t.test(name, { skip, timeout }, async (child) => {
+  void t.test(name, { skip, timeout: TEST_MS }, async (child) => {
     const lab = new Lab()
-    // Before tap's own deadline, so that the cleaning still runs.
     let timer: NodeJS.Timeout | undefined
     const tooLate = new Promise<never>((_resolve, reject) => {
-      const patienceMs = timeout - Math.min(15_000, timeout / 3)
+      const patienceMs = TEST_MS - CLEAN_MS
       timer = setTimeout(() => reject(new Error(`not done after ${patienceMs} ms`)), patienceMs)
     })
     try {

@@ -17,7 +17,7 @@ async function reads(lab: Lab, mounted: Mounted): Promise<number> {
   return stats.requests['READ']?.count ?? 0
 }
 
-mountTest('--passthrough lets the kernel read a large cached file itself', { timeoutMs: 90_000 }, async (t, lab) => {
+mountTest('--passthrough lets the kernel read a large cached file itself', {}, async (t, lab) => {
   const tree = lab.folder('tree')
   const content = bigFile()
   writeFileSync(join(tree, 'big'), content)

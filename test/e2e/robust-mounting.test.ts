@@ -65,7 +65,7 @@ mountTest('one archive on two folders, and twice on the same folder', {}, async 
 
 mountTest(
   'names with blanks, newlines, commas, colons, backslashes and quotes, relative and by link',
-  { timeoutMs: 120_000 },
+  {},
   async (t, lab) => {
     for (const name of [
       'a b',

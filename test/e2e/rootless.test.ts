@@ -30,7 +30,7 @@ async function begin(t: Test): Promise<{ lab: UserLab; sample: SampleArchive }> 
   return { lab, sample: await everything('/bin/cat').write(publicFolder(t)) }
 }
 
-t.test("a user's mount shows what is in the archive", { skip: NO_FUSERMOUNT, timeout: 110_000 }, async (t) => {
+t.test("a user's mount shows what is in the archive", { skip: NO_FUSERMOUNT, timeout: 600_000 }, async (t) => {
   const { lab, sample } = await begin(t)
   const mount = await lab.serve(t, sample.archivePath)
   await t.test('as he sees it', async (t) => {
@@ -57,7 +57,7 @@ t.test("a user's mount shows what is in the archive", { skip: NO_FUSERMOUNT, tim
 
 t.test(
   'a mount in a user namespace shows what is in the archive',
-  { skip: NO_NAMESPACE, timeout: 110_000 },
+  { skip: NO_NAMESPACE, timeout: 600_000 },
   async (t) => {
     const { lab, sample } = await begin(t)
     const mount = await lab.serve(t, sample.archivePath, [], NAMESPACE)
@@ -82,7 +82,7 @@ async function serverOf(lab: UserLab): Promise<number> {
 }
 
 async function serverAfter(lab: UserLab, before: number): Promise<number> {
-  for (const end = Date.now() + 20_000; Date.now() < end;) {
+  for (const end = Date.now() + 120_000; Date.now() < end;) {
     const now = await serverOf(lab)
     if (now !== before && now !== 0) return now
   }
@@ -98,7 +98,7 @@ async function readsWell(t: Test, mount: UserMount, when: string): Promise<void>
 
 t.test(
   "a user's mount survives its server, is upgraded, and ends",
-  { skip: NO_FUSERMOUNT, timeout: 110_000 },
+  { skip: NO_FUSERMOUNT, timeout: 600_000 },
   async (t) => {
     const { lab, sample } = await begin(t)
     const mount = await lab.serve(t, sample.archivePath)
@@ -125,7 +125,7 @@ t.test(
 
 t.test(
   'a user asks a mount in use to go, and a dead one is cleared',
-  { skip: NO_FUSERMOUNT, timeout: 60_000 },
+  { skip: NO_FUSERMOUNT, timeout: 600_000 },
   async (t) => {
     const { lab, sample } = await begin(t)
     const mount = await lab.serve(t, sample.archivePath)
@@ -147,7 +147,7 @@ t.test(
 
 t.test(
   'what a user may not have is refused with the way to it',
-  { skip: NO_FUSERMOUNT, timeout: 60_000 },
+  { skip: NO_FUSERMOUNT, timeout: 600_000 },
   async (t) => {
     const { lab, sample } = await begin(t)
     const refused = async (words: readonly string[], message: RegExp, hint: RegExp, env = {}): Promise<void> => {
@@ -183,7 +183,7 @@ const BECOME = `setpriv --reuid=${USER?.uid ?? 0} --regid=${USER?.gid ?? 0} --cl
 
 t.test(
   '--allow-other follows fuse.conf, and then modes hold for all',
-  { skip: NO_FUSERMOUNT, timeout: 60_000 },
+  { skip: NO_FUSERMOUNT, timeout: 600_000 },
   async (t) => {
     const { lab, sample } = await begin(t)
     const mount = `${BECOME} sh ${join(import.meta.dirname, '../../bin/flistfs')} mount --allow-other ${sample.archivePath} ${lab.directory}`
@@ -205,7 +205,7 @@ t.test(
   },
 )
 
-t.test('without a device the error says how to get one', { skip: NO_USER, timeout: 60_000 }, async (t) => {
+t.test('without a device the error says how to get one', { skip: NO_USER, timeout: 600_000 }, async (t) => {
   const { lab, sample } = await begin(t)
   const mount = `sh ${join(import.meta.dirname, '../../bin/flistfs')} mount ${sample.archivePath} ${lab.directory}`
   const dev = 'mount -t tmpfs none /dev; mknod -m 666 /dev/null c 1 3;'
@@ -216,7 +216,7 @@ t.test('without a device the error says how to get one', { skip: NO_USER, timeou
   t.equal(shut.code, 1)
 })
 
-t.test('a writable mount in a user namespace', { skip: NO_NAMESPACE, timeout: 60_000 }, async (t) => {
+t.test('a writable mount in a user namespace', { skip: NO_NAMESPACE, timeout: 600_000 }, async (t) => {
   const { lab, sample } = await begin(t)
   const mount = await lab.serve(t, sample.archivePath, ['--upper', lab.path('changes')], NAMESPACE)
   const [enter = '', ...words] = mount.enter

@@ -18,7 +18,7 @@ interface Sample {
 /** GET over a unix socket or an address. */
 function scrape(at: { socketPath: string } | { host: string; port: number }, path = '/metrics') {
   return new Promise<{ status: number; type: string; text: string }>((done, fail) => {
-    const asked = request({ ...at, path, agent: false, timeout: 10_000 }, (response) => {
+    const asked = request({ ...at, path, agent: false, timeout: 120_000 }, (response) => {
       let text = ''
       response.setEncoding('utf8')
       response.on('data', (chunk: string) => (text += chunk))
@@ -222,7 +222,7 @@ mountTest(
       '100ms',
       '--json',
     ])
-    const exit = once(watch, 'exit', { signal: AbortSignal.timeout(20_000) })
+    const exit = once(watch, 'exit', { signal: AbortSignal.timeout(120_000) })
     let count = 0
     if (watch.stdout === null) throw new Error('no output')
     for await (const line of createInterface({ input: watch.stdout })) {

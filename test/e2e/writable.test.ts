@@ -47,7 +47,7 @@ const CHANGES = String.raw`
 
 mountTest(
   'a Debian root mounted --upper runs programs, keeps what they do, and touches nothing below',
-  { timeoutMs: 150_000 },
+  {},
   async (t, lab) => {
     const archiveBefore = createHash('sha256').update(readFileSync(ARCHIVE)).digest('hex')
     const reader = await lab.mount(ARCHIVE, { words: STORE })

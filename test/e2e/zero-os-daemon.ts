@@ -12,6 +12,9 @@ interface Found {
   readonly options: string
 }
 
+/** Looks, a second apart. flistd gives up after four, and kills a mounter after five seconds; tests run on slow machines too. */
+const TRIES_MAX = 120
+
 /** What a workload asks for. `volume`: writable, and its changes go there. */
 export interface ZeroOsMount {
   readonly storage: string
@@ -129,13 +132,13 @@ export class ZeroOsDaemon {
   /** Its end is waited for, and that of whoever holds its output. */
   async #run(name: string, words: readonly string[]): Promise<void> {
     const start = performance.now()
-    const done = await this.#lab.run(join(this.#sbin, name), words, { timeoutMs: 5000 })
+    const done = await this.#lab.run(join(this.#sbin, name), words)
     this.ran.push({ words: [name, ...words], done, ms: performance.now() - start })
     if (done.code !== 0) throw new Error(`${name} ended with ${done.code}: ${done.stderr}`)
   }
 
   async #waitMounted(place: string): Promise<void> {
-    for (let tries = 0; tries < 4; tries += 1) {
+    for (let tries = 0; tries < TRIES_MAX; tries += 1) {
       await sleep(1000)
       if (await this.#isMounted(place)) return
     }

@@ -20,7 +20,7 @@ import { codeOf, file, folder, NEVER, thrownBy, writeArchive } from './helpers.t
 
 const NODE = resolve(import.meta.dirname, '../../bin/node')
 const CHILD = resolve(import.meta.dirname, 'locate-child.ts')
-const DEADLINE_MS = 30_000
+const DEADLINE_MS = 120_000
 
 function makeArchive(path: string, files = 10): void {
   writeArchive(path, (writer) => {

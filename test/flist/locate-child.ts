@@ -6,7 +6,7 @@ process.stdout.write('ready\n')
 process.stdin.once('data', () => {
   let calls = 0
   const onProgress = (): void => void (calls += 1)
-  void locateIndex(archive, { cacheDir, onProgress }, AbortSignal.timeout(30_000)).then(({ digest }) => {
+  void locateIndex(archive, { cacheDir, onProgress }, AbortSignal.timeout(120_000)).then(({ digest }) => {
     process.stdout.write(`${digest} ${calls > 0 ? 'compiled' : 'found'}\n`)
     process.stdin.destroy()
   })

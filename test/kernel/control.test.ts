@@ -74,10 +74,8 @@ t.test('serveControl() ends a connection whose request has no end', async (t) =>
 
 t.test('askControl() waits two seconds, or until its signal', async (t) => {
   const path = await serve(t, () => new Promise(() => undefined))
-  const begun = performance.now()
   await t.rejects(askControl(path, { op: 'x' }, AbortSignal.timeout(50)), { code: 'FLIST_INTERRUPTED' })
   await t.rejects(askControl(path, { op: 'x' }, AbortSignal.abort()), { code: 'FLIST_INTERRUPTED' })
-  t.ok(performance.now() - begun < 1500)
   await t.rejects(askControl(path, { op: 'x' }, signal), { code: 'FLIST_TIMEOUT' })
 })
 

@@ -11,14 +11,14 @@ import type { Attributes, DirectoryEntry, TreeView } from '../vfs/filesystem-sui
 
 const PROJECT = resolve(import.meta.dirname, '../..')
 const FUSECTL = '/sys/fs/fuse/connections'
-const READY_MS = 30_000
-const LEAVE_MS = 10_000
+const READY_MS = 120_000
+const LEAVE_MS = 120_000
 
 /** Why tests that mount and look at it from python3 cannot run here, or false. */
 export const NO_MOUNT =
   (process.getuid?.() !== 0 && 'needs root') ||
   (!existsSync('/dev/fuse') && 'needs /dev/fuse (modprobe fuse)') ||
-  (spawnSync('python3', ['-c', ''], { timeout: 10_000 }).status !== 0 && 'needs python3')
+  (spawnSync('python3', ['-c', ''], { timeout: 120_000 }).status !== 0 && 'needs python3')
 
 export interface Served {
   readonly directory: string
@@ -44,7 +44,7 @@ export async function serve(t: Test, archivePath: string, words: readonly string
     // An aborted connection lets go of whoever still waits for it.
     if (!(await ended(server, gone))) {
       abortConnectionOf(directory)
-      spawnSync('umount', ['--lazy', directory], { timeout: 5_000 })
+      spawnSync('umount', ['--lazy', directory], { timeout: 120_000 })
       server.kill('SIGKILL')
       await gone
     }
@@ -60,7 +60,7 @@ export async function serve(t: Test, archivePath: string, words: readonly string
   const stats = async (): Promise<unknown> => {
     const words = [join(PROJECT, 'bin/node'), join(PROJECT, 'bin/flistfs.ts'), 'stats', '--json', directory]
     const env = { ...process.env, FLISTFS_RUNTIME: join(dir, 'run') }
-    return JSON.parse((await promisify(execFile)('sh', words, { env, timeout: 20_000 })).stdout)
+    return JSON.parse((await promisify(execFile)('sh', words, { env, timeout: 120_000 })).stdout)
   }
   return { directory, server, examiner, stats }
 }
@@ -78,7 +78,8 @@ function abortConnectionOf(directory: string): void {
     .find((words) => words.split(' ')[4] === directory)
   const minor = line?.split(' ')[2]?.split(':')[1]
   if (minor === undefined) return
-  if (!existsSync(`${FUSECTL}/${minor}`)) execFileSync('mount', ['-t', 'fusectl', 'none', FUSECTL], { timeout: 5_000 })
+  if (!existsSync(`${FUSECTL}/${minor}`))
+    execFileSync('mount', ['-t', 'fusectl', 'none', FUSECTL], { timeout: 120_000 })
   writeFileSync(`${FUSECTL}/${minor}/abort`, '1')
 }
 

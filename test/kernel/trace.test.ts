@@ -62,7 +62,7 @@ t.test('a full trace becomes .old, and two threads write one file', async (t) =>
     })`,
     { eval: true, workerData: trace.memory },
   )
-  const ended = once(worker, 'exit', { signal: AbortSignal.timeout(20_000) })
+  const ended = once(worker, 'exit', { signal: AbortSignal.timeout(120_000) })
   for (let nth = 0; nth < 500; nth += 1) {
     trace.reply(1, nth, 2, 0, 0, 1)
     if (nth % 50 === 0) await new Promise(setImmediate)

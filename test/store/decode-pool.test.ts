@@ -94,7 +94,7 @@ while (!away) { const answer = pool.decode(ref, stored); away = answer instanceo
 console.log('done')`
   const out = execFileSync(process.execPath, ['--input-type=module', '-e', program], {
     encoding: 'utf8',
-    timeout: 30_000,
+    timeout: 120_000,
   })
   t.equal(out, 'done\n')
 })

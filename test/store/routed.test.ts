@@ -148,10 +148,8 @@ void t.test('a source that is silent is overtaken by the next, and asked last af
       }),
     )
   const b = new CountingSource('b', [block])
-  const routed = reader(t, [a, b], { timeoutMs: 60_000, stallMs: 100 })
-  const begun = performance.now()
+  const routed = reader(t, [a, b], { timeoutMs: 600_000, stallMs: 100 })
   t.ok((await routed.read(ref, NEVER)).equals(plain))
-  t.ok(performance.now() - begun < 5000, 'long before any deadline')
   t.same([a.gets, b.gets, stopped], [1, 1, 1], 'the silent one is told to stop')
   t.match(routed.stats(), [{ state: 'failing' }, { state: 'ok' }])
   t.ok((await routed.read(ref, NEVER)).equals(plain))

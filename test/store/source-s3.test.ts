@@ -46,7 +46,7 @@ async function failure(source: BlockSource): Promise<unknown> {
 }
 
 for (const address of ['127.0.0.1', '::1']) {
-  void t.test(`s3 store on ${address}`, { skip: NO_S3, timeout: 60_000 }, async (t) => {
+  void t.test(`s3 store on ${address}`, { skip: NO_S3, timeout: 600_000 }, async (t) => {
     const gateway = await startGateway(t, address)
     await storeSuite(t, async (blocks) => {
       put(gateway, blocks)
@@ -55,7 +55,7 @@ for (const address of ['127.0.0.1', '::1']) {
   })
 }
 
-void t.test('keys, buckets, prefixes and regions', { skip: NO_S3, timeout: 60_000 }, async (t) => {
+void t.test('keys, buckets, prefixes and regions', { skip: NO_S3, timeout: 600_000 }, async (t) => {
   const gateway = await startGateway(t, '::1', ['--region', 'west-1'])
   const { host } = gateway
   put(gateway, [block])

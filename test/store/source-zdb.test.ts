@@ -19,7 +19,7 @@ const NO_REDIS = !hasRedis() && 'redis-server is not installed: apt-get install 
 
 function hasRedis(): boolean {
   try {
-    execFileSync('redis-server', ['--version'], { stdio: 'ignore', timeout: 10_000 })
+    execFileSync('redis-server', ['--version'], { stdio: 'ignore', timeout: 120_000 })
     return true
   } catch {
     return false

@@ -37,7 +37,7 @@ export async function startGateway(t: Test, address = '::1', words: readonly str
     child.kill('SIGKILL')
     await ended
   })
-  const end = Date.now() + 20_000
+  const end = Date.now() + 120_000
   while (!(await answers(address, port))) {
     if (child.exitCode !== null) throw new Error(`versitygw ended with ${child.exitCode}`)
     if (Date.now() > end) throw new Error('versitygw does not listen')

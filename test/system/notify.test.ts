@@ -53,7 +53,7 @@ t.test('notifyManager() says nothing where nobody listens', async (t) => {
   t.equal(watchdogEveryMs(), undefined)
 })
 
-t.test('notifyManager() reaches a socket by its path, and one without', { timeout: 30_000 }, async (t) => {
+t.test('notifyManager() reaches a socket by its path, and one without', { timeout: 600_000 }, async (t) => {
   for (const name of [join(shortDir(t), 'notify'), `@flistfs-test-${process.pid}`]) {
     setEnvironment(t, { NOTIFY_SOCKET: name })
     t.ok(isNotified())
@@ -63,7 +63,7 @@ t.test('notifyManager() reaches a socket by its path, and one without', { timeou
   }
 })
 
-t.test('notifyManager() hands descriptors over', { timeout: 30_000 }, async (t) => {
+t.test('notifyManager() hands descriptors over', { timeout: 600_000 }, async (t) => {
   const dir = shortDir(t)
   setEnvironment(t, { NOTIFY_SOCKET: join(dir, 'notify') })
   const next = await manager(t, join(dir, 'notify'))

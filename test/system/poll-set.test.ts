@@ -38,33 +38,28 @@ t.test('PollSet waits as long as it was told', async (t) => {
   t.ok(performance.now() - started >= 45)
 })
 
-/** Waits in poll(2) on the event loop until it wakes, then lets it run; fails after ten seconds. */
+/** Waits in poll(2) on the event loop until it wakes, then lets it run; fails where only the time limit woke it. */
 async function awake(happened: () => boolean): Promise<number> {
   const set = new PollSet([eventLoopFd()])
-  const end = Date.now() + 10_000
   let turns = 0
   while (!happened()) {
-    if (Date.now() > end) throw new Error('it never woke')
-    // Long: who wakes it must be the event.
-    set.wait(5_000)
+    if (set.wait(60_000) === 0) throw new Error('it never woke')
     turns += 1
     await new Promise(setImmediate)
   }
   return turns
 }
 
-t.test('a thread that blocks on eventLoopFd() hears signals', { timeout: 20_000 }, async (t) => {
+t.test('a thread that blocks on eventLoopFd() hears signals', { timeout: 600_000 }, async (t) => {
   let heard = 0
   process.on('SIGUSR2', () => (heard += 1))
   t.teardown(() => process.removeAllListeners('SIGUSR2'))
-  const started = performance.now()
   process.kill(process.pid, 'SIGUSR2')
   await awake(() => heard > 0)
   t.equal(heard, 1)
-  t.ok(performance.now() - started < 4_000, 'not by its time limit')
 })
 
-t.test('a thread that blocks on eventLoopFd() hears messages', { timeout: 20_000 }, async (t) => {
+t.test('a thread that blocks on eventLoopFd() hears messages', { timeout: 600_000 }, async (t) => {
   const worker = new Worker(
     `const { parentPort } = require('node:worker_threads')
      parentPort.on('message', (word) => setTimeout(() => parentPort.postMessage(word + '!'), 100))`,
@@ -75,8 +70,6 @@ t.test('a thread that blocks on eventLoopFd() hears messages', { timeout: 20_000
   const said: string[] = []
   worker.on('message', (word: string) => said.push(word))
   worker.postMessage('hello')
-  const started = performance.now()
   await awake(() => said.length > 0)
   t.strictSame(said, ['hello!'])
-  t.ok(performance.now() - started < 4_000, 'not by its time limit')
 })

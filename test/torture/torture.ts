@@ -15,6 +15,8 @@ const DISK_MIB = 700
 const HERD = 200
 /** Milliseconds that readers may need for what they began before the end: a walk reads much, and machines are slow. */
 const FINISH_MS = 180_000
+/** A machine that is slow at starting servers may have one killed many times before it answers. */
+const PATIENCE = '150s'
 /** Descriptors of a server that has nothing to do but hold its cache. */
 const DESCRIPTORS_MAX = 80
 const SETTLE_MS = 60_000
@@ -124,7 +126,7 @@ export class Torture {
   async #mountAll(tree: Packed, random: Random): Promise<Victim[]> {
     const size = random.pick(['60M', '350M', '10G'])
     const thorough = this.#options.seed % 2 === 0
-    const shared = ['--cache-size', size, ...this.#stores.flatMap(({ url }) => ['--store', url])]
+    const shared = ['--cache-size', size, '--timeout', PATIENCE, ...this.#stores.flatMap(({ url }) => ['--store', url])]
     if (thorough) shared.push('--verify', 'always')
     const passthrough = !thorough && random.chance(0.5) ? ['--passthrough'] : []
     this.#note(`mounting with ${[...shared, ...passthrough].join(' ')}`)

@@ -58,9 +58,9 @@ class Capture {
 
   async close(): Promise<void> {
     const gone = once(this.#server, 'exit')
-    const done = spawnSync('umount', [this.directory], { timeout: 5_000 })
+    const done = spawnSync('umount', [this.directory], { timeout: 120_000 })
     if (done.status !== 0) {
-      spawnSync('umount', ['--lazy', this.directory], { timeout: 5_000 })
+      spawnSync('umount', ['--lazy', this.directory], { timeout: 120_000 })
       this.#server.kill('SIGKILL')
     }
     await gone
@@ -176,7 +176,7 @@ async function onBlockDevice(sample: SampleArchive, mode: CaptureMode): Promise<
     await capture.provoke('ioctl', 'file', 1)
     await capture.close()
   } finally {
-    spawnSync('losetup', ['--detach', device], { timeout: 5_000 })
+    spawnSync('losetup', ['--detach', device], { timeout: 120_000 })
   }
 }
 

@@ -8,7 +8,7 @@ import { OPCODE, OPCODE_INFO } from '../../lib/wire/opcodes.ts'
 const HEADER = '/usr/include/linux/fuse.h'
 const skip =
   (!existsSync(HEADER) && `needs ${HEADER} (linux-libc-dev)`) ||
-  (spawnSync('gcc', ['--version'], { timeout: 10_000 }).status !== 0 && 'needs gcc')
+  (spawnSync('gcc', ['--version'], { timeout: 120_000 }).status !== 0 && 'needs gcc')
 
 /** Our tables and the kernel's structures: our name of a field, the kernel's, and the minor that brought it. */
 const STRUCTS: Readonly<Record<string, readonly [keyof typeof layout, Readonly<Record<string, string>>]>> = {
@@ -153,8 +153,8 @@ function evaluate(t: Test, expressions: readonly string[]): Map<string, number |
   })
   const source = `#include <stddef.h>\n#include <stdio.h>\n#include <stdint.h>\n#include <linux/fuse.h>\nint main(void) {\n${lines.join('\n')}\nreturn 0; }\n`
   writeFileSync(join(dir, 'layout.c'), source)
-  execFileSync('gcc', ['-o', join(dir, 'layout'), join(dir, 'layout.c')], { timeout: 30_000 })
-  const out = execFileSync(join(dir, 'layout'), { encoding: 'utf8', timeout: 10_000 })
+  execFileSync('gcc', ['-o', join(dir, 'layout'), join(dir, 'layout.c')], { timeout: 120_000 })
+  const out = execFileSync(join(dir, 'layout'), { encoding: 'utf8', timeout: 120_000 })
   const values = new Map(
     out
       .trim()

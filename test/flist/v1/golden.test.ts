@@ -12,7 +12,7 @@ const TYPES: Record<string, number> = { dir: 0o040000, file: 0o100000, link: 0o1
 
 async function decode(test: Test, name: string): Promise<MemorySink> {
   const sink = new MemorySink()
-  const signal = AbortSignal.timeout(20_000)
+  const signal = AbortSignal.timeout(120_000)
   const { databasePath, routerYaml } = await unpackV1(`${golden}/${name}.flist`, `${test.testdir()}/db`, signal)
   await readV1(databasePath, sink, { signal, routerYaml })
   return sink

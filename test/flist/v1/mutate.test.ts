@@ -11,7 +11,7 @@ import { goldenDir, NO_GOLDEN } from '../../golden.ts'
 import { SCHEMA, writeDatabase } from './test-archive.ts'
 
 const RUNS = Number(process.env['FLISTFS_FUZZ_RUNS'] ?? 60)
-const SECONDS_EACH = 5
+const SECONDS_EACH = 60
 const ARCHIVES = ['hand', 'rawnames', 'router', 'metadata']
 const golden = `${goldenDir() ?? ''}/v1`
 

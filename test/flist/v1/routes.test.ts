@@ -92,9 +92,7 @@ void t.test('routerRoutes() refuses what is no router', (t) => {
     'question marks': '? '.repeat(20_000),
   }
   for (const [name, yaml] of Object.entries(cases)) {
-    const start = performance.now()
     t.throws(() => routes(yaml), { code: 'FLIST_ARCHIVE_DAMAGED' }, name)
-    t.ok(performance.now() - start < 5000, `${name}: soon`)
   }
   t.throws(() => routes('x'.repeat(ROUTER_BYTES_MAX + 1)), { code: 'FLIST_LIMIT' })
   const half = Array.from(

@@ -10,6 +10,7 @@ import { databasePath } from '../../../lib/store/cache/layout.ts'
 import { cacheSummary } from '../../../lib/store/cache/summary.ts'
 import { verifyCache } from '../../../lib/store/cache/verify.ts'
 import { CacheView } from '../../../lib/store/cache/view.ts'
+import type { BlockReader } from '../../../lib/store/port.ts'
 import { startChild } from './children/child.ts'
 import { blocks, countingReader, MiB, NEVER, openCache, QUIET, type TestBlock } from './helpers.ts'
 
@@ -20,13 +21,13 @@ function readOnlyView(t: Test, dir: string): string | undefined {
   const view = fs.mkdtempSync(`${tmpdir()}/flistfs-test-`)
   let mounted = false
   t.teardown(() => {
-    if (mounted) execFileSync('umount', ['-l', view], { timeout: 10_000 })
+    if (mounted) execFileSync('umount', ['-l', view], { timeout: 120_000 })
     fs.rmdirSync(view)
   })
   try {
-    execFileSync('mount', ['--bind', dir, view], { stdio: 'ignore', timeout: 10_000 })
+    execFileSync('mount', ['--bind', dir, view], { stdio: 'ignore', timeout: 120_000 })
     mounted = true
-    execFileSync('mount', ['-o', 'remount,ro,bind', view], { stdio: 'ignore', timeout: 10_000 })
+    execFileSync('mount', ['-o', 'remount,ro,bind', view], { stdio: 'ignore', timeout: 120_000 })
     return view
   } catch {
     t.comment('SKIPPED: a folder cannot be mounted read-only here')
@@ -93,9 +94,11 @@ void t.test('a cache whose writer died, or writes now, is read through a read-on
 
   const reading = await openCache(view)
   const isThere = async ({ ref, plain }: TestBlock): Promise<boolean> => {
-    await new Promise((resolve) => setTimeout(resolve, 300))
-    const at = reading.find(ref.key)
-    return at !== undefined && reading.read(at)?.equals(plain) === true
+    for (const end = Date.now() + 120_000; Date.now() < end; await new Promise((resolve) => setTimeout(resolve, 50))) {
+      const at = reading.find(ref.key)
+      if (at !== undefined) return reading.read(at)?.equals(plain) === true
+    }
+    return false
   }
   // In processes of their own: in one process SQLite would share the index of the log that cannot be written.
   const living = startChild('put-for-ever.ts', [`${dir}/cache`, 'living'])
@@ -127,8 +130,8 @@ void t.test('a disk that can be written again is written again', { skip }, async
   const reader = new CachedReader(cache, countingReader([one!, two!]), { failureMemoryMs: 0, log: QUIET })
   t.ok((await reader.get(one!.ref, undefined, NEVER)).location)
   t.match(await reader.get(two!.ref, undefined, NEVER), { location: undefined })
-  execFileSync('mount', ['-o', 'remount,rw,bind', view], { timeout: 10_000 })
-  const deadline = performance.now() + 20_000
+  execFileSync('mount', ['-o', 'remount,rw,bind', view], { timeout: 120_000 })
+  const deadline = performance.now() + 120_000
   while (!cache.isWritable && performance.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 50))
   t.ok((await reader.get(two!.ref, undefined, NEVER)).location, 'kept')
   await cache.close()
@@ -168,17 +171,25 @@ void t.test('an expired claim is taken over from an owner that lives, and he doe
   const dir = t.testdir()
   const [one] = await blocks('slow', 1)
   const [slow, quick] = [await openCache(dir), await openCache(dir)]
-  const inner = { slow: countingReader([one!], 1500), quick: countingReader([one!]) }
+  const served = countingReader([one!])
+  const begun = Promise.withResolvers<void>()
+  const wake = Promise.withResolvers<void>()
+  const sleeper: BlockReader = {
+    ...served,
+    read: async (ref, signal) => {
+      begun.resolve()
+      await wake.promise
+      return served.read(ref, signal)
+    },
+  }
   const options = { failureMemoryMs: 0, log: QUIET }
-  const first = new CachedReader(slow, inner.slow, options).get(one!.ref, undefined, NEVER)
-  while (inner.slow.fetched.length === 0) await new Promise((resolve) => setTimeout(resolve, 5))
-  const begun = performance.now()
-  const reader = new CachedReader(quick, inner.quick, options)
+  const first = new CachedReader(slow, sleeper, options).get(one!.ref, undefined, NEVER)
+  await begun.promise
+  const reader = new CachedReader(quick, countingReader([one!]), options)
   const second = await reader.get(one!.ref, undefined, NEVER)
-  const waited = performance.now() - begun
-  t.ok(second.bytes?.equals(one!.plain))
-  t.ok(waited > 200 && waited < 1200, `waited ${Math.round(waited)} ms`)
+  t.ok(second.bytes?.equals(one!.plain), 'while the owner still sleeps')
   t.equal(reader.counters.waitedForOther, 1)
+  wake.resolve()
   t.ok((await first).bytes?.equals(one!.plain))
   slow.flush()
   quick.flush()
@@ -196,7 +207,7 @@ void t.test('a claim from the future is waited for no longer than any other', as
   const dir = t.testdir()
   const [one] = await blocks('future', 1)
   const [owner, other] = [await openCache(dir), await openCache(dir)]
-  const hanging = countingReader([one!], 5000)
+  const hanging = countingReader([one!], 600_000)
   const controller = new AbortController()
   const options = { failureMemoryMs: 0, log: QUIET }
   const first = new CachedReader(owner, hanging, options).get(one!.ref, undefined, controller.signal)
@@ -205,10 +216,8 @@ void t.test('a claim from the future is waited for no longer than any other', as
   const db = new DatabaseSync(databasePath(dir))
   t.equal(db.prepare('UPDATE claim SET until = until + 31536000000').run().changes, 1)
   db.close()
-  const begun = performance.now()
   const { bytes } = await new CachedReader(other, countingReader([one!]), options).get(one!.ref, undefined, NEVER)
   t.ok(bytes?.equals(one!.plain))
-  t.ok(performance.now() - begun < 2000)
   controller.abort()
   await t.rejects(first, { code: 'FLIST_INTERRUPTED' })
   await owner.close()

@@ -15,7 +15,7 @@ async function onSmallDisk(size: string, work: (dir: string) => Promise<void>): 
     try {
       execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${size},mode=700`, 'flistfs-test', dir], {
         stdio: 'ignore',
-        timeout: 10_000,
+        timeout: 120_000,
       })
     } catch {
       return false
@@ -23,7 +23,7 @@ async function onSmallDisk(size: string, work: (dir: string) => Promise<void>): 
     try {
       await work(dir)
     } finally {
-      execFileSync('umount', ['-l', dir], { timeout: 10_000 })
+      execFileSync('umount', ['-l', dir], { timeout: 120_000 })
     }
     return true
   } finally {
@@ -51,8 +51,8 @@ void t.test('a full disk never fails a reader, and the cache goes on when there 
       'nothing torn is found',
     )
 
-    execFileSync('mount', ['-o', 'remount,size=30m', dir], { timeout: 10_000 })
-    const deadline = Date.now() + 20_000
+    execFileSync('mount', ['-o', 'remount,size=30m', dir], { timeout: 120_000 })
+    const deadline = Date.now() + 120_000
     while (!cache.isWritable && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 50))
     const last = known.find(({ ref }) => cache.find(ref.key) === undefined)!
     t.ok((await reader.get(last.ref, undefined, NEVER)).location !== undefined, 'written again')
@@ -67,7 +67,7 @@ void t.test('a disk too full for a database, or read-only, leaves reading from m
     const first = await openCache(dir)
     first.put(one!.ref, one!.plain)
     await first.close()
-    execFileSync('mount', ['-o', 'remount,ro', dir], { timeout: 10_000 })
+    execFileSync('mount', ['-o', 'remount,ro', dir], { timeout: 120_000 })
     const cache = await openCache(dir)
     t.notOk(cache.isWritable)
     const inner = countingReader([one!, two!])
@@ -78,7 +78,7 @@ void t.test('a disk too full for a database, or read-only, leaves reading from m
     t.throws(() => cache.pin('x', two!.ref.key, 32), { code: 'FLIST_CACHE_UNUSABLE' })
     await cache.close()
 
-    execFileSync('mount', ['-o', 'remount,rw,size=1m', dir], { timeout: 10_000 })
+    execFileSync('mount', ['-o', 'remount,rw,size=1m', dir], { timeout: 120_000 })
     fs.rmSync(`${dir}/v1`, { recursive: true })
     fs.writeFileSync(`${dir}/filler`, Buffer.alloc(1024 * 1024 - 8192))
     const full = await openCache(dir)

@@ -10,7 +10,7 @@ export interface Child {
   ended: Promise<number | null>
 }
 
-const DEADLINE_MS = 30_000
+const DEADLINE_MS = 120_000
 
 /** Runs a script of this folder with the Node that runs the test; killed after 30 seconds. */
 export function startChild(script: string, args: readonly string[]): Child {

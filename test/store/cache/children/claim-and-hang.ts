@@ -16,5 +16,5 @@ const inner = {
   [Symbol.asyncDispose]: () => Promise.resolve(),
 }
 const reader = new CachedReader(cache, inner, { failureMemoryMs: 2000, log: QUIET })
-setTimeout(() => process.exit(3), 30_000)
+setTimeout(() => process.exit(3), 120_000)
 await Promise.all(known.map(({ ref }) => reader.get(ref, undefined, NEVER)))

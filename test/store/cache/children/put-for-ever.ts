@@ -3,7 +3,7 @@ import { block, openCache } from '../helpers.ts'
 
 const [dir = '', prefix = ''] = process.argv.slice(2)
 const cache = await openCache(dir)
-setTimeout(() => process.exit(3), 30_000)
+setTimeout(() => process.exit(3), 120_000)
 for (let n = 0; ; n += 1) {
   const { ref, plain } = await block(`${prefix}-${n}`, 3000)
   cache.put(ref, plain)
