@@ -37,6 +37,22 @@ export const EXAMPLES: Readonly<Record<string, readonly (readonly [string, strin
     ['trace /mnt/debian /tmp/debian.trace', 'A line for each request and each reply, from now on'],
     ['trace /mnt/debian --off', 'No more'],
   ],
+  inspect: [
+    ['inspect debian.fl', 'Format, entries, blocks, routes and tags'],
+    ['inspect tf-official-apps/ubuntu-22.04.flist --json', 'The same of an archive on a hub, as JSON'],
+  ],
+  tree: [['tree debian.fl etc --level 2', 'Two levels below /etc']],
+  ls: [
+    ['ls -l debian.fl usr/bin', 'As ls -l on a mount, without one'],
+    ['ls -lR debian.fl', 'All of it'],
+  ],
+  stat: [['stat debian.fl etc/passwd bin', 'All attributes, extended ones too']],
+  cat: [['cat debian.fl etc/os-release', 'A file, fetched where it is not cached']],
+  find: [
+    ['find debian.fl usr -name *.so.* -type f', 'Paths, then tests as find(1) has them'],
+    ['find debian.fl -perm -4000 -printf "%m %p\\n"', 'What is setuid'],
+  ],
+  du: [['du debian-12.fl debian-13.fl', 'What two archives share']],
   cache: [
     ['cache list', 'What the cache holds, by archive'],
     ['cache prune --to 5G', 'Remove what was used longest ago until 5 GiB are left'],

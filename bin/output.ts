@@ -5,8 +5,8 @@ import { BugError, FlistError, systemCode } from '../lib/base/index.ts'
  * Writes to stdout (1) or stderr (2) at once: no stream of Node's keeps the descriptor when a mount goes to the background.
  * False where nobody reads any more.
  */
-export function write(fd: 1 | 2, text: string): boolean {
-  const bytes = Buffer.from(text)
+export function write(fd: 1 | 2, text: string | Buffer): boolean {
+  const bytes = typeof text === 'string' ? Buffer.from(text) : text
   for (let at = 0; at < bytes.length;) {
     try {
       at += writeSync(fd, bytes, at)
@@ -52,6 +52,46 @@ function asKnown(error: unknown): FlistError {
     cause: error,
     ...(error instanceof BugError ? { hint: 'This is a fault of flistfs: please report it with the lines below' } : {}),
   })
+}
+
+const PILE_BYTES = 64 * 1024
+
+/** Long results, written in pieces of some size. Closed once nobody reads any more: then the work may end. */
+export class Printer {
+  closed = false
+  readonly #pile = Buffer.allocUnsafe(PILE_BYTES)
+  #piled = 0
+
+  push(bytes: Buffer): void {
+    if (this.#piled + bytes.length > PILE_BYTES) this.flush()
+    if (bytes.length > PILE_BYTES) this.closed ||= !write(1, bytes)
+    else this.#piled += bytes.copy(this.#pile, this.#piled)
+  }
+
+  flush(): void {
+    if (this.#piled > 0) this.closed ||= !write(1, this.#pile.subarray(0, this.#piled))
+    this.#piled = 0
+  }
+}
+
+/** An array as one JSON value, written as its elements come. */
+export class JsonArray {
+  readonly #printer: Printer
+  #opening = '['
+
+  constructor(printer: Printer) {
+    this.#printer = printer
+  }
+
+  push(value: unknown): void {
+    this.#printer.push(Buffer.from(`${this.#opening}${JSON.stringify(value)}`))
+    this.#opening = ','
+  }
+
+  end(): void {
+    this.#printer.push(Buffer.from(this.#opening === '[' ? '[]\n' : ']\n'))
+    this.#printer.flush()
+  }
 }
 
 /** Columns padded to the widest cell, two blanks between; the last one is not padded. */

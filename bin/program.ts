@@ -4,6 +4,7 @@ import { addCompletion } from './completion-words.ts'
 import { addConfig } from './config-words.ts'
 import { programExamples } from './examples.ts'
 import { addCache } from './cache-words.ts'
+import { addLooking } from './look-words.ts'
 import { addMountOptions, mountRequest } from './mount-options.ts'
 import { Output, write } from './output.ts'
 import { addSetup } from './setup-words.ts'
@@ -45,6 +46,7 @@ const VERBS: readonly Add[] = [
   addUpgrade,
   addList,
   addWatching,
+  addLooking,
   addCache,
   addConfig,
   addCompletion,

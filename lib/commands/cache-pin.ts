@@ -1,21 +1,12 @@
 import { isatty } from 'node:tty'
-import { FlistError, LIMITS, Log } from '../base/index.ts'
-import { locateIndex, openIndex, shelvedIndexes, type FlistIndex } from '../flist/index.ts'
-import {
-  BlockCache,
-  CachedReader,
-  CacheKeeper,
-  cacheSummary,
-  defaultCacheBytes,
-  openReader,
-  parseStoreRoute,
-  parseStoreUrl,
-  resolveArchive,
-  type ResolvedArchive,
-} from '../store/index.ts'
+import { FlistError, type Log } from '../base/index.ts'
+import { openIndex, shelvedIndexes, type FlistIndex } from '../flist/index.ts'
+import { CacheKeeper } from '../store/index.ts'
 import { fetchAll, type FetchAllResult } from '../vfs/index.ts'
 import { digestIn, knownDigest } from './cache-archives.ts'
 import { cacheDirOf } from './cache.ts'
+import { openArchive as openNamed } from './open-archive.ts'
+import { cacheLimit, checkStores, openContent } from './open-content.ts'
 import { archiveProgress } from './progress.ts'
 
 export interface PinRequest {
@@ -53,10 +44,10 @@ export async function pinArchive(
   signal: AbortSignal,
 ): Promise<{ outcome: PinOutcome; error: unknown }> {
   const cacheDir = cacheDirOf(request.cacheDir)
-  for (const store of request.stores) parseStoreUrl(parseStoreRoute(store).url, process.cwd())
+  checkStores(request.stores)
   const { index, name, baseDir } = await openArchive(request, cacheDir, report, signal)
   try {
-    const limit = request.cacheBytesMax ?? (cacheSummary(cacheDir).bytesMax || defaultCacheBytes(cacheDir))
+    const limit = cacheLimit(cacheDir, request)
     if (index.contentBytes > limit) {
       report.warn(`"${name}" has ${index.contentBytes} bytes, the cache may hold ${limit}: not all of it will stay`)
     }
@@ -68,13 +59,7 @@ export async function pinArchive(
     }
     const outcome = { archive: name, digest: index.digest, cacheDir, blocks: index.blockCount }
     if (!request.fetch) return { outcome, error: undefined }
-    const { error, ...fetched } = await fetchArchive(
-      index,
-      { ...request, cacheDir, limit, baseDir },
-      report,
-      log,
-      signal,
-    )
+    const { error, ...fetched } = await fetchArchive({ index, baseDir, cacheDir }, request, report, log, signal)
     return { outcome: { ...outcome, fetched }, error }
   } finally {
     index.close()
@@ -112,46 +97,20 @@ async function openArchive(
       hint: 'Give its path, URL or name on a hub',
     })
   }
-  const archive = await resolve(request, cacheDir, report, signal)
-  const { indexPath, digest } = await locateIndex(archive.path, { cacheDir, digest: request.digest }, signal)
-  return { index: openIndex(indexPath, digest), name: archive.name, baseDir: archive.baseDir }
-}
-
-async function resolve(
-  { archive, hub, digest }: PinRequest,
-  cacheDir: string,
-  report: PinReport,
-  signal: AbortSignal,
-): Promise<ResolvedArchive> {
-  const progress = archiveProgress(report.progress, 'the archive', isatty(2))
-  const onWarning = (message: string): void => report.warn(message)
-  try {
-    return await resolveArchive(archive, { hub, digest, cacheDir, onProgress: progress.onProgress, onWarning }, signal)
-  } finally {
-    progress.end()
-  }
+  return openNamed({ ...request, cacheDir }, report, signal)
 }
 
 async function fetchArchive(
-  index: FlistIndex,
-  request: PinRequest & { cacheDir: string; limit: number; baseDir: string },
+  archive: { index: FlistIndex; baseDir: string; cacheDir: string },
+  request: PinRequest,
   report: PinReport,
   log: Log,
   signal: AbortSignal,
 ): Promise<FetchAllResult> {
-  const { stores, baseDir, timeoutMs = LIMITS.readTimeoutMs } = request
-  const isOwn = stores.length > 0
-  const routes = isOwn ? stores.map((words) => ({ ...parseStoreRoute(words), trusted: true })) : [...index.routes]
-  await using cache = await BlockCache.open(request.cacheDir, {
-    bytesMax: request.limit,
-    freeBytesMin: LIMITS.freeDiskBytesMin,
-    log,
-  })
-  const inner = openReader({ routes, baseDir: isOwn ? process.cwd() : baseDir, timeoutMs, log })
-  await using reader = new CachedReader(cache, inner, { failureMemoryMs: LIMITS.failureMemoryMs, log })
+  await using content = await openContent(archive, request, log)
   const progress = archiveProgress(report.progress, 'blocks', isatty(2))
   try {
-    return await fetchAll({ index, reader, onProgress: progress.onProgress }, signal)
+    return await fetchAll({ index: archive.index, reader: content.reader, onProgress: progress.onProgress }, signal)
   } finally {
     progress.end()
   }

@@ -1,0 +1,140 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { goldenDir } from '../golden.ts'
+import { type Lab, lacks, mountTest, PROJECT } from './mounted.ts'
+
+const golden = goldenDir() ?? ''
+const sample = join(PROJECT, 'fixtures/sample')
+/** Archives and their stores; the golden set where it is. */
+const ARCHIVES: readonly (readonly [string, string])[] = (
+  [
+    [`${sample}/debian.fl`, `${sample}/store`],
+    [`${golden}/fl/hand.fl`, `${golden}/fl/store`],
+    [`${golden}/v1/debian.flist`, `${golden}/v1/store`],
+    [`${golden}/v1/nasty.flist`, `${golden}/v1/store`],
+  ] as const
+).filter(([archive]) => existsSync(archive))
+const FORMAT = String.raw`%p|%P|%f|%h|%s|%m|%M|%U|%G|%n|%i|%d|%y|%l|%T@|%b|%k\n`
+const env = { LC_ALL: 'C', TZ: 'UTC' }
+
+/** Both answers as bytes: names may be anything. */
+async function both(
+  lab: Lab,
+  ours: readonly string[],
+  tool: readonly string[],
+  cwd: string,
+): Promise<[string, string]> {
+  const [a, b] = await Promise.all([lab.flistfs(ours, { env }), lab.run(tool[0] ?? '', tool.slice(1), { cwd, env })])
+  return [`${a.stderr}${a.stdout.toString('latin1')}`, `${b.stderr}${b.stdout.toString('latin1')}`]
+}
+
+const FINDS: readonly (readonly string[])[] = [
+  ['.', '-printf', FORMAT],
+  ['.', '-type', 'f', '-size', '+3k', '-size', '-2M'],
+  ['.', '(', '-name', '*.so*', '-o', '-iname', '[A-D]*', ')', '!', '-type', 'd'],
+  ['.', '-perm', '-111', '-type', 'f,l', '-print0'],
+  ['.', '-perm', '/6000'],
+  ['.', '-maxdepth', '2', '-mindepth', '1', '-empty'],
+  ['.', '-path', '*/s*', '-prune', '-o', '-links', '+1', '-print'],
+  ['.', '-mtime', '+30', '-uid', '0', '-not', '-name', '?*e*'],
+  ['.', '-newermt', '2020-01-01', '-type', 'l', '-printf', String.raw`%f -> %l\0`],
+]
+
+for (const [archive, store] of ARCHIVES) {
+  mountTest(
+    `${archive.replace(/.*\//, '')} is listed and searched as ls and find do on its mount`,
+    { skip: lacks('find', 'ls') },
+    async (t, lab) => {
+      const { directory } = await lab.mount(archive, { words: ['--store', `dir://${store}`] })
+      for (const words of FINDS) {
+        const [ours, real] = await both(lab, ['find', archive, ...words], ['find', ...words], directory)
+        t.ok(ours === real, `find ${words.join(' ')}`, { diff: firstDifference(ours, real) })
+      }
+      for (const options of ['-lA', '-lAR', '-liS', '-ltr', '-R', '-dl']) {
+        const list = ['ls', '-n', '--time-style=long-iso', options, '.']
+        // ls(1) asks for numbers with -n, which means -l too.
+        if (options === '-R') list.splice(1, 1)
+        const [ours, real] = await both(lab, ['ls', archive, options, '.'], list, directory)
+        t.ok(ours === real, `ls ${options}`, { diff: firstDifference(ours, real) })
+      }
+      const entries = JSON.parse(await lab.ok(...program(['ls', archive, '--json']))) as {
+        path: string
+        type: string
+      }[]
+      const folder = entries.find(({ type }) => type === 'directory')?.path ?? ''
+      const list = ['ls', '-lan', '--time-style=long-iso', folder]
+      const [ours, real] = await both(lab, ['ls', archive, '-la', folder], list, directory)
+      t.ok(ours === real, `ls -la ${folder}`, { diff: firstDifference(ours, real) })
+    },
+  )
+}
+
+mountTest('cat prints what a mount has, and says what it cannot', {}, async (t, lab) => {
+  const archive = `${sample}/debian.fl`
+  const { directory } = await lab.mount(archive)
+  const paths = ['usr/lib/x86_64-linux-gnu/libc.so.6', 'etc/os-release', '/usr/bin/bash']
+  const ours = await lab.flistfs(['cat', archive, ...paths])
+  const real = await lab.run(
+    'cat',
+    paths.map((path) => path.replace(/^\//, '')),
+    { cwd: directory },
+  )
+  t.equal(ours.code, 0, ours.stderr)
+  t.ok(ours.stdout.equals(real.stdout), `${real.stdout.length} bytes`)
+  const refused = await lab.flistfs(['cat', archive, 'etc', '--json'])
+  t.equal(refused.code, 2)
+  t.match(JSON.parse(refused.stderr), { error: { code: 'FLIST_USAGE', message: /"etc": it is a directory/ } })
+  const dead = await lab.flistfs([
+    'cat',
+    archive,
+    'usr/bin/bash',
+    '--json',
+    '--store',
+    `dir://${lab.path('none')}`,
+    '--cache',
+    lab.folder('cold'),
+  ])
+  t.equal(dead.code, 11, dead.stderr)
+  t.equal(dead.stdout.length, 0)
+})
+
+mountTest('looking into archives tells what they are and what they share', {}, async (t, lab) => {
+  const archive = `${sample}/debian.fl`
+  const seen = JSON.parse(await lab.ok(...program(['inspect', archive, '--json']))) as Record<string, unknown>
+  t.match(seen, {
+    format: 'fl',
+    digest: /^[0-9a-f]{64}$/,
+    summary: { entries: { directory: 64, link: 32, file: 170 }, blocks: { references: 176, unique: 176 } },
+    largest: { path: 'usr/lib/x86_64-linux-gnu/libc.so.6' },
+    routes: [{ range: '00-ff', url: 'dir:store' }],
+    cached: { blocks: 0, bytes: 0 },
+  })
+  const [root] = JSON.parse(await lab.ok(...program(['stat', archive, '/', '--json']))) as Record<string, unknown>[]
+  t.match(root, { path: '', type: 'directory', mode: /^0755|0700$/, ino: 1 })
+  const copy = lab.path('copy.fl')
+  await lab.ok('cp', [archive, copy])
+  const use = JSON.parse(await lab.ok(...program(['du', archive, copy, '--json']))) as Record<string, unknown>
+  t.match(use, {
+    blocks: 176,
+    archives: [
+      { onlyHereBytes: 0, blocks: 176 },
+      { onlyHereBytes: 0, blocks: 176 },
+    ],
+  })
+  const drawn = await lab.ok(...program(['tree', archive, 'etc', '-L', '1']))
+  t.match(drawn, /^etc\n├── .*\n(├── .*\n)*└── .*\n\n\d+ directories, \d+ files\n$/)
+  const head = await lab.run('sh', ['-c', `sh '${join(PROJECT, 'bin/flistfs')}' find '${archive}' | head -1`])
+  t.equal(head.stdout.toString(), '.\n', 'a reader that leaves early is no error')
+  t.equal(head.stderr, '')
+})
+
+function program(words: readonly string[]): [string, string[]] {
+  return ['sh', [join(PROJECT, 'bin/flistfs'), ...words]]
+}
+
+/** A word for a person: whole listings are megabytes. */
+function firstDifference(ours: string, real: string): string {
+  const [a, b] = [ours.split('\n'), real.split('\n')]
+  const at = a.findIndex((line, nth) => line !== b[nth])
+  return at < 0 ? `${a.length} lines, ${b.length} lines` : `line ${at}: ${a[at] ?? ''} <> ${b[at] ?? ''}`
+}
