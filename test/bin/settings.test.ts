@@ -114,7 +114,11 @@ t.test('verbs that end or look at a mount read no settings', async (t) => {
   for (const name of ['umount', 'list', 'stats', 'why', 'log-level', 'trace']) {
     const verb = program.commands.find((command) => command.name() === name)
     t.ok(verb, name)
-    if (verb !== undefined) await t.resolves(applySettings(() => program, verb), name)
+    if (verb !== undefined)
+      await t.resolves(
+        applySettings(() => program, verb),
+        name,
+      )
   }
 })
 

@@ -17,7 +17,7 @@ const { ref, stored, plain } = block
 
 function reader(t: Test, sources: readonly BlockSource[], options: Partial<RoutedOptions> = {}): RoutedReader {
   const all = sources.map((source) => ({ start: 0, end: 255, source }))
-  const routed = new RoutedReader(all, { pool, timeoutMs: 3000, ...options })
+  const routed = new RoutedReader(all, { pool, timeoutMs: 60_000, ...options })
   t.teardown(() => routed[Symbol.asyncDispose]())
   return routed
 }
@@ -303,7 +303,7 @@ void t.test('openReader() joins all, opens nothing before it is needed, and hide
   await using routed = openReader({ routes: [...bad, { ...range, url: 'dir:store' }], baseDir: root })
   t.ok((await routed.read(ref, NEVER)).equals(plain))
   t.equal(routed.stats().length, 4)
-  await using alone = openReader({ routes: bad, baseDir: root, timeoutMs: 2000 })
+  await using alone = openReader({ routes: bad, baseDir: root, timeoutMs: 60_000 })
   const error: unknown = await alone.read(ref, NEVER).catch((thrown: unknown) => thrown)
   t.match(error, {
     code: 'FLIST_STORE_UNREACHABLE',

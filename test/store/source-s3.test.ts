@@ -31,7 +31,7 @@ function put({ dir }: Gateway, blocks: readonly TestBlock[], folder = 'blocks'):
 }
 
 async function open(t: Test, url: string, trusted = true): Promise<BlockSource> {
-  const source = await openSource(url, { baseDir: '/', trusted, timeoutMs: 5000 })
+  const source = await openSource(url, { baseDir: '/', trusted, timeoutMs: 60_000 })
   t.teardown(() => source[Symbol.asyncDispose]())
   return source
 }

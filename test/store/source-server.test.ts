@@ -40,7 +40,7 @@ async function serve(t: Test, blocks: readonly TestBlock[], token?: string): Pro
 }
 
 async function open(t: Test, url: string, trusted = true): Promise<BlockSource> {
-  const source = await openSource(url, { baseDir: '/', trusted, timeoutMs: 2000 })
+  const source = await openSource(url, { baseDir: '/', trusted, timeoutMs: 60_000 })
   t.teardown(() => source[Symbol.asyncDispose]())
   return source
 }

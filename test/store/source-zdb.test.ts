@@ -109,7 +109,7 @@ async function fill(port: number, blocks: readonly TestBlock[], database = 0, pa
   client.destroy()
 }
 
-async function open(t: Test, url: string, timeoutMs = 3000): Promise<BlockSource> {
+async function open(t: Test, url: string, timeoutMs = 60_000): Promise<BlockSource> {
   const source = await openSource(url, { baseDir: '/', trusted: true, timeoutMs })
   t.teardown(() => source[Symbol.asyncDispose]())
   return source
@@ -310,7 +310,7 @@ void t.test('silence has a deadline, in connecting and in answering, and a dead 
   const { port, commands } = await fakeZdb(t, ([name]) =>
     name === 'SELECT' ? (mute ? undefined : '+OK\r\n') : undefined,
   )
-  const source = await open(t, `zdb://127.0.0.1:${port}/space`, 200)
+  const source = await open(t, `zdb://127.0.0.1:${port}/space`, 2000)
   t.match(await failure(source, id), { code: 'FLIST_TIMEOUT' })
   mute = false
   t.match(await failure(source, id), { code: 'FLIST_TIMEOUT' })

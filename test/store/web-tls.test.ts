@@ -76,7 +76,7 @@ function secure(t: Test, options: ServerOptions = {}): Promise<string> {
 }
 
 async function open(t: Test, url: string, trusted = true): Promise<BlockSource> {
-  const source = await openSource(url, { baseDir: '/', trusted, timeoutMs: 3000 })
+  const source = await openSource(url, { baseDir: '/', trusted, timeoutMs: 60_000 })
   t.teardown(() => source[Symbol.asyncDispose]())
   return source
 }
