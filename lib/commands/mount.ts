@@ -161,7 +161,7 @@ async function findArchive(
   signal: AbortSignal,
 ): Promise<ResolvedArchive> {
   const { resolveArchive } = await import('../store/index.ts')
-  const progress = archiveProgress(report.progress, 'the archive', isatty(2))
+  const progress = archiveProgress(report.progress, 'the archive', () => isatty(2))
   try {
     const { hub, digest } = request
     const options = {

@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, openSync, rmdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { describeError, FlistError, Log } from '../base/index.ts'
@@ -139,7 +138,7 @@ class Server {
     this.#index = index
     this.#log = log
     this.#heir = heir
-    this.#id = heir?.record.id ?? `${process.pid}-${randomBytes(4).toString('hex')}`
+    this.#id = heir?.record.id ?? `${process.pid}-${Math.random().toString(36).slice(2, 10)}`
     this.#startedAt = heir?.record.startedAt ?? new Date().toISOString()
     this.#overlaid = heir?.legacy.overlaid ?? false
     this.#table = new BlockTable(index.blockCount)

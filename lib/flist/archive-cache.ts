@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
@@ -59,7 +58,7 @@ export async function locateIndex(
 }
 
 async function digestOf(path: string, cacheDir: string, stamp: FileStamp, signal: AbortSignal): Promise<string> {
-  const recordPath = join(cacheDir, 'v1', 'digests', createHash('sha256').update(resolve(path)).digest('hex'))
+  const recordPath = join(cacheDir, 'v1', 'digests', stamp.name)
   const recorded = readRecord(recordPath, stamp)
   if (recorded !== undefined) return recorded
   const startedMs = Date.now()

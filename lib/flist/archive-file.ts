@@ -10,6 +10,8 @@ import { FILE_TYPE } from './file-type.ts'
 /** What tells a file from any other and from itself before a change. */
 export interface FileStamp {
   readonly text: string
+  /** Device and inode: no two files have the same one at a time. */
+  readonly name: string
   /** When the inode last changed, in ms since 1970: it cannot be set back from outside. */
   readonly changedMs: number
   readonly bytes: number
@@ -29,7 +31,7 @@ function stampOf(stat: BigIntStats, path: string): FileStamp {
     throw new FlistError('FLIST_NOT_FOUND', `Cannot read "${path}": it is not a file`)
   }
   const text = `${stat.dev} ${stat.ino} ${stat.size} ${stat.mtimeNs} ${stat.ctimeNs}`
-  return { text, changedMs: Number(stat.ctimeMs), bytes: Number(stat.size) }
+  return { text, name: `${stat.dev}-${stat.ino}`, changedMs: Number(stat.ctimeMs), bytes: Number(stat.size) }
 }
 
 function notFound(error: unknown, path: string): unknown {

@@ -1,5 +1,5 @@
-import { crc32 } from 'node:zlib'
 import { FlistError, LIMITS } from '../base/index.ts'
+import { headerCrc } from './header-crc.ts'
 import {
   FORMAT,
   HEADER,
@@ -47,7 +47,7 @@ export function readHeader(header: Buffer, fileBytes: number, path: string): Ind
   if (!header.subarray(HEADER.magic, HEADER.magic + MAGIC.length).equals(MAGIC)) fail('it is no index')
   const layout = header.readUInt32LE(HEADER.layout)
   if (layout !== LAYOUT_VERSION) fail(`its layout is ${layout}, wanted ${LAYOUT_VERSION}`)
-  if (crc32(header.subarray(0, HEADER.headerCrc)) !== header.readUInt32LE(HEADER.headerCrc)) {
+  if (headerCrc(header.subarray(0, HEADER.headerCrc)) !== header.readUInt32LE(HEADER.headerCrc)) {
     fail('its header does not match its checksum')
   }
   const format = header.readUInt32LE(HEADER.format)

@@ -50,7 +50,8 @@ export function digestRecords(cacheDir: string): DigestRecord[] {
   const root = join(cacheDir, 'v1', 'digests')
   const found: DigestRecord[] = []
   for (const name of namesIn(root)) {
-    if (!/^[0-9a-f]{64}$/.test(name)) continue
+    // Earlier versions named them by the hash of the archive's path.
+    if (!/^(?:\d+-\d+|[0-9a-f]{64})$/.test(name)) continue
     const path = join(root, name)
     try {
       const [, digest = '', archive] = readFileSync(path, 'utf8').split('\n')
