@@ -53,6 +53,15 @@ export const EXAMPLES: Readonly<Record<string, readonly (readonly [string, strin
     ['find debian.fl -perm -4000 -printf "%m %p\\n"', 'What is setuid'],
   ],
   du: [['du debian-12.fl debian-13.fl', 'What two archives share']],
+  pack: [
+    ['pack /srv/image app.fl --store dir:///srv/blocks', 'A folder; its blocks into another'],
+    ['pack /srv/image app.fl --store dir:///srv/blocks --base app-1.fl', 'Read only what changed since'],
+    [
+      'pack /srv/image app.fl --store s3s://s3.example.org/blocks --exclude *.log --owner root:0 --group root:0',
+      'Into a bucket; all belongs to root',
+    ],
+    ['pack /srv/image app.flist --format v1 --store zdb://hub.example.org:9900/images', 'For nodes that read v1'],
+  ],
   cache: [
     ['cache list', 'What the cache holds, by archive'],
     ['cache prune --to 5G', 'Remove what was used longest ago until 5 GiB are left'],

@@ -7,6 +7,7 @@ import { addCache } from './cache-words.ts'
 import { addLooking } from './look-words.ts'
 import { addMountOptions, mountRequest } from './mount-options.ts'
 import { Output, write } from './output.ts'
+import { addPack } from './pack-words.ts'
 import { addSetup } from './setup-words.ts'
 import { addUpgrade } from './upgrade-words.ts'
 import { applySettings } from './settings.ts'
@@ -46,6 +47,7 @@ const VERBS: readonly Add[] = [
   addUpgrade,
   addList,
   addWatching,
+  addPack,
   addLooking,
   addCache,
   addConfig,

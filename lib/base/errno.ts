@@ -23,6 +23,7 @@ export const ERRNO = {
   ERANGE: 34,
   ENAMETOOLONG: 36,
   ENOSYS: 38,
+  ELOOP: 40,
   ENODATA: 61,
   EPROTO: 71,
   EILSEQ: 84,

@@ -124,6 +124,21 @@ export const LIMITS = {
   indexDepthMax: 4,
   /** Layers of one image. */
   layersMax: 1024,
+  /** Milliseconds until a registry's answer begins, and between its pieces. */
+  registryTimeoutMs: 60_000,
+  /** Tries of one request to a registry, and tries in a row that bring nothing of a layer. */
+  registryTries: 5,
+  /** Milliseconds a registry may want us to wait; where it wants more the command ends. */
+  registryWaitMaxMs: 120_000,
+  registryRedirectsMax: 5,
+  /** Milliseconds a `docker-credential-*` program may take. */
+  credentialHelperMs: 30_000,
+  /** Layers fetched at once. */
+  layersAtOnce: 3,
+  /** Milliseconds that layers of a conversion that failed are kept for the next try. */
+  layersKeptMs: 7 * 24 * 3_600_000,
+  /** Files in an archive of images (`oci-archive:`, `docker-archive:`). */
+  archiveMembersMax: 100_000,
   /** Bytes of all layers of one image, as they are fetched. */
   imageBytesMax: 1024 * GiB,
   /** Entries of all layers of one image together, hidden ones too: their names are kept in memory. */

@@ -41,3 +41,36 @@ export function archiveProgress(
     },
   }
 }
+
+export interface PackingProgress {
+  readonly onProgress: ((done: { bytes: number; entries: number }) => void) | undefined
+  /** Clears the line. */
+  end(): void
+}
+
+/** The same for packing: entries, bytes read, and how fast. */
+export function packProgress(
+  write: ((text: string) => void) | undefined,
+  isTerminal: boolean | (() => boolean),
+): PackingProgress {
+  if (write === undefined || isTerminal === false) return { onProgress: undefined, end: () => undefined }
+  const begun = performance.now()
+  let last = begun + FIRST_MS - EVERY_MS
+  let shown = false
+  let known: boolean | undefined
+  return {
+    onProgress: ({ bytes, entries }) => {
+      const now = performance.now()
+      if (now - last < EVERY_MS) return
+      last = now
+      known ??= typeof isTerminal === 'boolean' ? isTerminal : isTerminal()
+      if (!known) return
+      shown = true
+      const rate = displaySize(Math.round((bytes * 1000) / (now - begun)))
+      write(`\r\u001b[KPacking: ${entries} entries, ${displaySize(bytes)} read, ${rate}/s`)
+    },
+    end: () => {
+      if (shown) write('\r\u001b[K')
+    },
+  }
+}

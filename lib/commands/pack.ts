@@ -1,0 +1,69 @@
+import { stat } from 'node:fs/promises'
+import { isatty } from 'node:tty'
+import { FlistError } from '../base/index.ts'
+import type { PackResult } from '../make/index.ts'
+import { type ArchiveReport, openArchive } from './open-archive.ts'
+import { parseStoreRoute, type BlockFormat } from '../store/index.ts'
+import { ownerId, timeOf } from './pack-values.ts'
+import { packProgress } from './progress.ts'
+
+export type { PackResult }
+
+export interface PackWords {
+  /** A folder. */
+  readonly source: string
+  readonly archive: string
+  readonly format: BlockFormat
+  /** `[xx-xx=]URL`. */
+  readonly stores: readonly string[]
+  readonly keepPassword: boolean
+  /** An older archive, as every verb takes one. */
+  readonly base: string | undefined
+  readonly cacheDir: string | undefined
+  readonly hub: string | undefined
+  readonly exclude: readonly string[]
+  /** As in tar: a name, a number, or `name:number`. */
+  readonly owner: string | undefined
+  readonly group: string | undefined
+  /** As in tar: a time, or the path of a file that has it. */
+  readonly mtime: string | undefined
+  readonly oneFileSystem: boolean
+  readonly follow: boolean
+  readonly threads: number | undefined
+}
+
+/** Packs a folder into an archive and its blocks into stores. Throws what that throws; see `packFolder`. */
+export async function pack(words: PackWords, report: ArchiveReport, signal: AbortSignal): Promise<PackResult> {
+  const { stores, base, cacheDir, hub, owner, group, mtime, ...rest } = words
+  if (stores.length === 0) {
+    throw new FlistError('FLIST_USAGE', 'Cannot pack without a store for the blocks', {
+      hint: 'Name one or more: --store dir:///srv/blocks',
+    })
+  }
+  const { packFolder } = await import('../make/index.ts')
+  const opened = base === undefined ? undefined : await openArchive({ archive: base, cacheDir, hub }, report, signal)
+  const progress = packProgress(report.progress, isatty(2))
+  try {
+    return await packFolder(
+      {
+        ...rest,
+        stores: stores.map(parseStoreRoute),
+        baseDir: process.cwd(),
+        keepSecrets: words.keepPassword,
+        base: opened === undefined ? undefined : { index: opened.index, madeAt: await modifiedAt(opened.path) },
+        uid: owner === undefined ? undefined : ownerId(owner, 'user'),
+        gid: group === undefined ? undefined : ownerId(group, 'group'),
+        time: mtime === undefined ? undefined : timeOf(mtime),
+        onProgress: progress.onProgress,
+      },
+      signal,
+    )
+  } finally {
+    progress.end()
+    opened?.[Symbol.dispose]()
+  }
+}
+
+async function modifiedAt(path: string): Promise<number> {
+  return Math.floor((await stat(path)).mtimeMs / 1000)
+}

@@ -1,0 +1,22 @@
+import { errnoName, LIMITS } from '../base/index.ts'
+import { seekData, seekHole } from '../system/index.ts'
+
+/** `[from, to)` of the blocks of a file that lie in holes as a whole. Nothing where the file system does not say. */
+export function findHoles(fd: number, size: number): readonly (readonly [number, number])[] {
+  const { blockBytesMax } = LIMITS
+  const holes: [number, number][] = []
+  for (let at = 0; at < size;) {
+    let data = seekData(fd, at)
+    // The rest is a hole.
+    if (data < 0 && errnoName(-data) === 'ENXIO') data = size
+    if (data < 0) return []
+    const from = Math.ceil(at / blockBytesMax)
+    const to = data >= size ? Math.ceil(size / blockBytesMax) : Math.floor(data / blockBytesMax)
+    if (to > from) holes.push([from, to])
+    if (data >= size) break
+    const end = seekHole(fd, data)
+    if (end <= data) return holes
+    at = end
+  }
+  return holes
+}

@@ -1,0 +1,5 @@
+export { BlockWriter } from './block-writer.ts'
+export type { BlockTotals, BlockWriterOptions } from './block-writer.ts'
+export { packFolder } from './pack.ts'
+export type { PackProgress, PackRequest, PackResult } from './pack.ts'
+export type { Problem } from './problems.ts'

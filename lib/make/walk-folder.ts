@@ -1,0 +1,321 @@
+import { constants, readdirSync } from 'node:fs'
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { errnoName, FlistError, LIMITS } from '../base/index.ts'
+import type { TreeBuilder } from '../flist/index.ts'
+import {
+  closeFd,
+  FileStat,
+  OPEN_FILE,
+  OPEN_FOLDER,
+  openAt,
+  readlinkAt,
+  STAMP_BYTES,
+  zeroEnded,
+} from '../system/index.ts'
+import type { BaseTree } from './base-tree.ts'
+import type { BlockWriter } from './block-writer.ts'
+import { readXattrs, type Xattr } from './file-xattrs.ts'
+import { findHoles } from './holes.ts'
+import { type Attributes, LinkGroups, type Place } from './link-groups.ts'
+import { OpenFolder } from './open-folder.ts'
+import type { Problems } from './problems.ts'
+
+export interface WalkOptions {
+  /** Of a path below the root. */
+  readonly excludes?: ((path: Buffer) => boolean) | undefined
+  readonly uid?: number | undefined
+  readonly gid?: number | undefined
+  /** Given to all in place of their own times. */
+  readonly time?: { readonly seconds: number; readonly nanoseconds: number } | undefined
+  readonly oneFileSystem?: boolean | undefined
+  /** Symbolic links are what they lead to. */
+  readonly follow?: boolean | undefined
+  readonly base?: BaseTree | undefined
+  /** `system.ino` of what must not be packed: the archive itself is left out, a store is refused. */
+  readonly archive?: string | undefined
+  readonly stores: ReadonlySet<string>
+}
+
+export interface WalkCounters {
+  entries: number
+  /** Files whose blocks were taken from the base. */
+  reused: number
+}
+
+/** A folder that is still to be read. */
+interface Pending {
+  /** Holds the folder it is in. Undefined: the root, which is open. */
+  readonly above: OpenFolder | undefined
+  readonly name: Buffer
+  readonly path: Buffer
+  readonly entry: number
+  /** Row in the base, or -1. */
+  readonly baseRow: number
+  /** It and the folders above it: only where links are followed, since only they make circles. */
+  readonly chain: Chain | undefined
+  readonly descriptor?: number
+}
+
+interface Chain {
+  readonly key: string
+  readonly above: Chain | undefined
+}
+
+const SLASH = Buffer.from('/')
+const EMPTY = Buffer.alloc(0)
+const ENTRIES_PER_TURN = 512
+/** What a folder's own file system says of its size is no property of the tree. */
+const FOLDER_BYTES = 4096
+
+/** Walks a folder into a tree, its files' blocks made by `writer`. `readLast` holds when `writer.drain` has ended. */
+export class FolderWalk {
+  readonly #tree: TreeBuilder
+  readonly #writer: BlockWriter
+  readonly #problems: Problems
+  readonly #options: WalkOptions
+  readonly #stat = new FileStat()
+  readonly #links: LinkGroups
+  readonly #target = Buffer.allocUnsafeSlow(LIMITS.linkTargetBytesMax + 1)
+  readonly #pending: Pending[] = []
+  #rootSystem = 0
+  #turn = 0
+  readonly counters: WalkCounters = { entries: 0, reused: 0 }
+
+  constructor(tree: TreeBuilder, writer: BlockWriter, problems: Problems, options: WalkOptions) {
+    this.#tree = tree
+    this.#writer = writer
+    this.#problems = problems
+    this.#options = options
+    this.#links = new LinkGroups(tree, problems)
+  }
+
+  /** `fd` is the root's, and closed by this. */
+  async walk(fd: number, signal: AbortSignal): Promise<void> {
+    const stat = this.#stat
+    const failed = stat.of(fd)
+    if (failed < 0) {
+      closeFd(fd)
+      throw new FlistError('FLIST_SYSTEM', `Cannot read the folder to pack: ${errnoName(-failed)}`)
+    }
+    this.#rootSystem = stat.system
+    const chain = this.#chain(undefined)
+    const root = this.#add({ parent: -1, name: EMPTY, path: EMPTY }, this.#attributes(FOLDER_BYTES))
+    this.#xattrsTo(root, EMPTY, readXattrs(Buffer.from(`/proc/self/fd/${fd}\0`), true))
+    this.#pending.push({ above: undefined, name: EMPTY, path: EMPTY, entry: root, baseRow: 0, chain, descriptor: fd })
+    try {
+      for (let next = this.#pending.pop(); next !== undefined; next = this.#pending.pop()) {
+        await this.#readFolder(next, signal)
+      }
+    } finally {
+      for (const { above, descriptor } of this.#pending.splice(0)) {
+        above?.release()
+        if (descriptor !== undefined) closeFd(descriptor)
+      }
+    }
+  }
+
+  async #readFolder(pending: Pending, signal: AbortSignal): Promise<void> {
+    const flags = this.#options.follow ? OPEN_FOLDER & ~constants.O_NOFOLLOW : OPEN_FOLDER
+    const fd = pending.descriptor ?? openAt(pending.above?.fd ?? -1, pending.name, flags)
+    pending.above?.release()
+    if (fd < 0) return this.#problems.failed(pending.path, -fd)
+    const folder = new OpenFolder(fd)
+    try {
+      const names = readdirSync(`/proc/self/fd/${fd}`, { encoding: 'buffer' })
+      names.sort(Buffer.compare)
+      const prefix = Buffer.from(`/proc/self/fd/${fd}/`)
+      // The first of what is left is the next to be read: from the last name to the first.
+      const below: Pending[] = []
+      for (const name of names) {
+        await this.#visit({ folder, pending, prefix, below }, name)
+        this.#turn += 1
+        if (this.#turn % ENTRIES_PER_TURN !== 0) continue
+        await nextTurn()
+        signal.throwIfAborted()
+      }
+      this.#pending.push(...below.reverse())
+    } catch (error) {
+      if (!(error instanceof Error) || !('errno' in error) || error instanceof FlistError) throw error
+      this.#problems.failed(pending.path, Math.abs(Number(error.errno)))
+    } finally {
+      folder.release()
+    }
+  }
+
+  async #visit(at: Visit, name: Buffer): Promise<void> {
+    const { pending, folder } = at
+    const { follow = false, excludes } = this.#options
+    const stat = this.#stat
+    const path = pending.path.length === 0 ? name : Buffer.concat([pending.path, SLASH, name])
+    if (excludes?.(path)) return
+    const ended = zeroEnded(name)
+    const failed = stat.at(folder.fd, ended, follow)
+    if (failed < 0) {
+      // With links followed, what leads nowhere is missing, not gone.
+      if (follow && stat.at(folder.fd, ended) === 0) this.#problems.add(path, 'unreadable', 'its target is not there')
+      else this.#problems.failed(path, -failed)
+      return
+    }
+    const key = stat.nlink > 1 || this.#options.archive !== undefined ? `${stat.system}.${stat.ino}` : ''
+    if (key !== '' && key === this.#options.archive) return
+    const place: Place = { parent: pending.entry, name, path }
+    const type = stat.mode & constants.S_IFMT
+    if (type === constants.S_IFDIR) return this.#visitFolder(at, place, ended)
+    const linkKey = stat.nlink > 1 ? key : ''
+    if (linkKey !== '' && this.#links.join(linkKey, place)) {
+      this.counters.entries += 1
+      return
+    }
+    if (type === constants.S_IFREG) return this.#visitFile(at, place, ended, linkKey)
+    this.#visitOther(at, place, ended, type === constants.S_IFLNK, linkKey)
+  }
+
+  #visitFolder({ pending, folder, prefix, below }: Visit, place: Place, ended: Buffer): void {
+    const stat = this.#stat
+    const { oneFileSystem = false, stores, base } = this.#options
+    if (stores.size > 0 && stores.has(`${stat.system}.${stat.ino}`)) {
+      throw new FlistError('FLIST_USAGE', 'Cannot pack a folder into a store that lies in it', {
+        hint: 'Put the store elsewhere, or leave it out: --exclude',
+      })
+    }
+    const isElsewhere = oneFileSystem && stat.system !== this.#rootSystem
+    const chain = this.#chain(pending.chain)
+    if (chain !== undefined && isCircle(chain))
+      return this.#problems.add(place.path, 'loop', 'it leads back to a folder above it')
+    const entry = this.#add(place, this.#attributes(FOLDER_BYTES))
+    this.#xattrsTo(entry, place.path, readXattrs(xattrPath(prefix, ended), this.#options.follow ?? false))
+    if (isElsewhere) return
+    const baseRow = base?.child(pending.baseRow, place.name) ?? -1
+    folder.use()
+    below.push({ above: folder, name: ended, path: place.path, entry, baseRow, chain })
+  }
+
+  async #visitFile({ pending, folder, prefix }: Visit, place: Place, ended: Buffer, linkKey: string): Promise<void> {
+    const stat = this.#stat
+    const { follow = false, base } = this.#options
+    const attributes = this.#attributes(stat.size)
+    const known = base?.unchanged(base.child(pending.baseRow, place.name), stat)
+    if (known !== undefined) {
+      this.counters.reused += 1
+      const xattrs = known.xattrs ?? readXattrs(xattrPath(prefix, ended), follow)
+      this.#addFile(place, attributes, xattrs, known.refs, linkKey)
+      return
+    }
+    const stamp = Buffer.allocUnsafe(STAMP_BYTES)
+    stat.stamp(stamp, 0)
+    const size = stat.size
+    const isSparse = size > LIMITS.blockBytesMax && stat.allocated < size
+    const xattrs = readXattrs(xattrPath(prefix, ended), follow)
+    const holes = isSparse ? holesOf(folder.fd, ended, size) : []
+    await this.#writer.addFile({
+      folder,
+      name: ended,
+      follow,
+      size,
+      stamp,
+      holes,
+      done: (outcome) => {
+        if (outcome.state === 'failed') {
+          this.#problems.failed(place.path, outcome.errno)
+          this.#links.lost(linkKey, outcome.errno)
+          return
+        }
+        if (outcome.changed) this.#problems.add(place.path, 'changed', 'it changed while it was read')
+        this.#addFile(place, { ...attributes, size: outcome.bytes }, xattrs, outcome.refs, linkKey)
+      },
+    })
+  }
+
+  #addFile(
+    place: Place,
+    attributes: Attributes,
+    xattrs: readonly Xattr[] | number,
+    refs: Buffer,
+    linkKey: string,
+  ): void {
+    const entry = this.#add(place, attributes)
+    const half = this.#tree.hashBytes
+    for (let at = 0; at < refs.length; at += 2 * half) {
+      this.#tree.addBlock(entry, refs.subarray(at, at + half), refs.subarray(at + half, at + 2 * half))
+    }
+    this.#xattrsTo(entry, place.path, xattrs)
+    if (linkKey !== '') this.#links.found(linkKey, entry, attributes)
+  }
+
+  #visitOther({ folder, prefix }: Visit, place: Place, ended: Buffer, isLink: boolean, linkKey: string): void {
+    const attributes = this.#attributes(0)
+    let target: Buffer | undefined
+    if (isLink) {
+      const bytes = readlinkAt(folder.fd, ended, this.#target)
+      if (bytes < 0) return this.#problems.failed(place.path, -bytes)
+      target = Buffer.from(this.#target.subarray(0, bytes))
+    }
+    const entry = this.#add(place, target === undefined ? attributes : { ...attributes, size: target.length })
+    if (target !== undefined) this.#tree.setTarget(entry, target)
+    this.#xattrsTo(entry, place.path, readXattrs(xattrPath(prefix, ended), this.#options.follow ?? false))
+    if (linkKey !== '') this.#links.found(linkKey, entry, attributes)
+  }
+
+  #attributes(size: number): Attributes {
+    const stat = this.#stat
+    const { uid, gid, time } = this.#options
+    return {
+      mode: stat.mode,
+      uid: uid ?? stat.uid,
+      gid: gid ?? stat.gid,
+      size,
+      rdev: stat.rdev,
+      mtime: time?.seconds ?? stat.mtime,
+      mtimeNs: time?.nanoseconds ?? stat.mtimeNs,
+      ctime: time?.seconds ?? stat.ctime,
+      ctimeNs: time?.nanoseconds ?? stat.ctimeNs,
+    }
+  }
+
+  #add({ parent, name }: Place, its: Attributes): number {
+    const { mode, uid, gid, size, rdev, mtime, mtimeNs, ctime, ctimeNs } = its
+    const entry = this.#tree.add(name, mode, uid, gid, size, rdev, mtime, mtimeNs, ctime, ctimeNs)
+    if (parent >= 0) this.#tree.setParent(entry, parent)
+    this.counters.entries += 1
+    return entry
+  }
+
+  #xattrsTo(entry: number, path: Buffer, xattrs: readonly Xattr[] | number): void {
+    if (typeof xattrs === 'number') {
+      this.#problems.add(path, 'unreadable', `its extended attributes cannot be read: ${errnoName(xattrs)}`)
+      return
+    }
+    for (const { name, value } of xattrs) this.#tree.setXattr(entry, name, value)
+  }
+
+  #chain(above: Chain | undefined): Chain | undefined {
+    return this.#options.follow ? { key: `${this.#stat.system}.${this.#stat.ino}`, above } : undefined
+  }
+}
+
+interface Visit {
+  readonly folder: OpenFolder
+  readonly pending: Pending
+  /** `/proc/self/fd/N/`: names below it lead nowhere else, whatever is renamed meanwhile. */
+  readonly prefix: Buffer
+  readonly below: Pending[]
+}
+
+function xattrPath(prefix: Buffer, ended: Buffer): Buffer {
+  return Buffer.concat([prefix, ended])
+}
+
+function isCircle({ key, above }: Chain): boolean {
+  for (let at = above; at !== undefined; at = at.above) if (at.key === key) return true
+  return false
+}
+
+function holesOf(dir: number, ended: Buffer, size: number): readonly (readonly [number, number])[] {
+  const fd = openAt(dir, ended, OPEN_FILE)
+  if (fd < 0) return []
+  try {
+    return findHoles(fd, size)
+  } finally {
+    closeFd(fd)
+  }
+}
