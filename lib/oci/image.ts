@@ -13,8 +13,8 @@ export interface Image {
   readonly config: Buffer
   readonly platform: string
   readonly layers: readonly ImageLayer[]
-  /** Removes what was put aside for reading. Idempotent. */
-  close(): Promise<void>
+  /** `done`: what was put aside for reading is removed; else layers of a registry stay for the next try. Idempotent. */
+  close(done: boolean): Promise<void>
 }
 
 /** Reads the names and attributes of all layers, from the lowest up, and merges them. Checks each layer's digest. */

@@ -1,5 +1,5 @@
 import { createReadStream } from 'node:fs'
-import { open } from 'node:fs/promises'
+import { stat } from 'node:fs/promises'
 import { FlistError, systemCode } from '../base/index.ts'
 import { checked, type Digest, digestMismatch } from './digest.ts'
 
@@ -47,21 +47,12 @@ export async function verifyLocal(bytes: LocalBytes, digest: Digest, what: strin
 
 /** The whole of a plain file whose size should be `size`. Throws FLIST_NOT_FOUND, FLIST_DIGEST_MISMATCH. */
 export async function wholeFile(path: string, size: number | undefined, what: string): Promise<LocalBytes> {
-  let found: number
-  try {
-    const file = await open(path, 'r')
-    try {
-      const stat = await file.stat()
-      if (!stat.isFile()) throw new FlistError('FLIST_NOT_FOUND', `Cannot read "${path}": it is no file`)
-      found = stat.size
-    } finally {
-      await file.close()
-    }
-  } catch (error) {
-    throw error instanceof FlistError ? error : cannotRead(path, error)
-  }
-  if (size !== undefined && size !== found) throw digestMismatch(what)
-  return { path, offset: 0, size: found }
+  const found = await stat(path).catch((error: unknown) => {
+    throw cannotRead(path, error)
+  })
+  if (!found.isFile()) throw new FlistError('FLIST_NOT_FOUND', `Cannot read "${path}": it is no file`)
+  if (size !== undefined && size !== found.size) throw digestMismatch(what)
+  return { path, offset: 0, size: found.size }
 }
 
 export function cannotRead(path: string, error: unknown): FlistError {

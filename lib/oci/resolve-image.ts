@@ -18,7 +18,8 @@ export interface ImageSource {
     names: readonly string[],
     signal: AbortSignal,
   ): Promise<ImageLayer['open'][]>
-  close(): Promise<void>
+  /** See `Image.close`. */
+  close(done: boolean): Promise<void>
 }
 
 export interface ImageWish {
@@ -28,7 +29,7 @@ export interface ImageWish {
   readonly isPlatformSaid: boolean
 }
 
-/** From a manifest or index to the image with its layers here. Closes the source where it fails. */
+/** From a manifest or index to the image with its layers here. Where it fails the source is still the caller's. */
 export async function resolveImage(
   source: ImageSource,
   top: { readonly bytes: Buffer; readonly mediaType: string; readonly digest: Digest },
@@ -55,7 +56,7 @@ export async function resolveImage(
     if (open === undefined || diffId === undefined) throw imageDamaged(what, 'a layer is missing')
     return { where: names[index] ?? what, size, diffId, open }
   })
-  return { name: wish.name, digest, config, platform, layers, close: () => source.close() }
+  return { name: wish.name, digest, config, platform, layers, close: (done) => source.close(done) }
 }
 
 function checkSizes(config: Descriptor, layers: readonly Descriptor[], what: string): void {
