@@ -81,6 +81,8 @@ async function disposeAll(sinks: Iterable<BlockSink>): Promise<void> {
 }
 
 function checkRanges(routes: readonly StoreRoute[]): void {
+  // Nothing is stored: who compares wants the hashes alone.
+  if (routes.length === 0) return
   for (let byte = 0; byte < 256; byte += 1) {
     if (routes.some(({ start, end }) => byte >= start && byte <= end)) continue
     const hex = byte.toString(16).padStart(2, '0')
