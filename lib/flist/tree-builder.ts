@@ -97,6 +97,10 @@ export class TreeBuilder implements TreeSink {
     this.blocks = new PairRecords(options.hashBytes)
   }
 
+  get entryCount(): number {
+    return this.columns.count
+  }
+
   add(
     name: Uint8Array,
     mode: number,

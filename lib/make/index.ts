@@ -1,5 +1,8 @@
+export { ArchiveMaker } from './archive-maker.ts'
+export type { MadeArchive, MakerOptions } from './archive-maker.ts'
 export { BlockWriter } from './block-writer.ts'
 export type { BlockTotals, BlockWriterOptions } from './block-writer.ts'
+export type { FileOutcome, FileTask } from './file-task.ts'
 export { packFolder } from './pack.ts'
 export type { PackProgress, PackRequest, PackResult } from './pack.ts'
 export type { Problem } from './problems.ts'

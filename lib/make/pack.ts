@@ -1,27 +1,17 @@
 import { constants } from 'node:fs'
-import { errnoName, FlistError, systemCode } from '../base/index.ts'
-import { type FlistIndex, hashArchive, type Route, TreeBuilder, writeArchive } from '../flist/index.ts'
-import { type BlockFormat, openSinks, parseStoreUrl, publicUrl, type StoreRoute } from '../store/index.ts'
+import { errnoName, FlistError } from '../base/index.ts'
+import type { FlistIndex } from '../flist/index.ts'
+import { parseStoreUrl } from '../store/index.ts'
 import { closeFd, FileStat, openPath } from '../system/index.ts'
+import { ArchiveMaker, type MadeArchive, type MakerOptions } from './archive-maker.ts'
 import { BaseTree } from './base-tree.ts'
-import { hashBytesOf } from './block-jobs.ts'
-import { BlockWriter } from './block-writer.ts'
 import { excluder } from './exclude.ts'
 import { type Problem, Problems } from './problems.ts'
 import { FolderWalk, type WalkOptions } from './walk-folder.ts'
 
-export interface PackRequest {
+export interface PackRequest extends Omit<MakerOptions, 'onBytes'> {
   /** A folder. */
   readonly source: string
-  /** Where the archive goes. */
-  readonly archive: string
-  readonly format: BlockFormat
-  /** Where blocks go, and what the archive says of it. */
-  readonly stores: readonly StoreRoute[]
-  /** Where `dir:folder` begins. */
-  readonly baseDir: string
-  /** Write user names, passwords and tokens of stores into the archive. */
-  readonly keepSecrets?: boolean
   /** An older archive of the same folder, and when it was made at the latest, in seconds. */
   readonly base?: { readonly index: FlistIndex; readonly madeAt: number } | undefined
   readonly exclude?: readonly string[]
@@ -30,9 +20,6 @@ export interface PackRequest {
   readonly time?: WalkOptions['time']
   readonly oneFileSystem?: boolean
   readonly follow?: boolean
-  readonly tags?: ReadonlyMap<string, string>
-  /** Threads that make blocks; one a core by default. */
-  readonly threads?: number | undefined
   readonly onProgress?: ((progress: PackProgress) => void) | undefined
 }
 
@@ -41,21 +28,10 @@ export interface PackProgress {
   readonly entries: number
 }
 
-export interface PackResult {
-  readonly archive: string
-  readonly format: BlockFormat
-  /** SHA-256 of the archive. */
-  readonly digest: string
-  readonly entries: number
-  /** Plain bytes that were read. */
-  readonly bytes: number
-  /** Different blocks made of them, those some store did not have, and the bytes of these as stored. */
-  readonly blocks: number
-  readonly newBlocks: number
-  readonly newBytes: number
+export interface PackResult extends MadeArchive {
   /** Files whose blocks were taken from the base. */
   readonly reused: number
-  /** What is not in the archive as it was: see `problems`. */
+  /** What is not in the archive as it was, or not at all; the list is cut at some thousands. */
   readonly problemCount: number
   readonly problems: readonly Problem[]
 }
@@ -65,47 +41,24 @@ export interface PackResult {
  * bytes. Throws FLIST_USAGE, FLIST_NOT_FOUND, FLIST_STORE_*, FLIST_LIMIT, FLIST_SYSTEM, FLIST_INTERRUPTED.
  */
 export async function packFolder(request: PackRequest, signal: AbortSignal): Promise<PackResult> {
-  const { format, source, archive } = request
-  const fd = openSource(source)
-  const tree = new TreeBuilder({ format, hashBytes: hashBytesOf(format) })
-  tree.routes = routesOf(request)
-  for (const [key, value] of request.tags ?? []) tree.tags.set(key, value)
+  const fd = openSource(request.source)
   const problems = new Problems()
-  let bytes = 0
-  await using sinks = await openSinks(request.stores, request.baseDir)
   let walk: FolderWalk | undefined
-  const report = (): void => request.onProgress?.({ bytes, entries: walk?.counters.entries ?? 0 })
-  const onBytes = (more: number): void => {
-    bytes += more
-    report()
-  }
-  await using writer = new BlockWriter({ format, sinks, threads: request.threads, signal, onBytes })
-  walk = new FolderWalk(tree, writer, problems, walkOptions(request))
-  await walk.walk(fd, signal)
-  await writer.drain()
-  await writer.sync()
-  await publish(tree, archive, signal)
-  const { entries, reused } = walk.counters
-  return {
-    archive,
-    format,
-    digest: await hashArchive(archive, signal),
-    entries,
-    bytes,
-    ...writer.totals,
-    reused,
-    problemCount: problems.count,
-    problems: problems.list,
+  const onBytes = (bytes: number): void => request.onProgress?.({ bytes, entries: walk?.counters.entries ?? 0 })
+  try {
+    await using maker = await ArchiveMaker.open({ ...request, onBytes }, signal)
+    walk = new FolderWalk(maker, problems, walkOptions(request))
+    await walk.walk(fd, signal)
+    const made = await maker.finish(signal)
+    const { reused } = walk.counters
+    return { ...made, reused, problemCount: problems.count, problems: problems.list }
+  } finally {
+    closeFd(fd)
   }
 }
 
 /** From asm-generic/fcntl.h: no right to read is needed. */
 const O_PATH = 0x20_0000
-
-/** Routes of an archive whose blocks go to these stores. */
-function routesOf({ stores, baseDir, keepSecrets = false }: PackRequest): Route[] {
-  return stores.map(({ start, end, url }) => ({ start, end, url: keepSecrets ? url : publicUrl(url, baseDir) }))
-}
 
 function openSource(source: string): number {
   const fd = openPath(Buffer.from(source), constants.O_RDONLY | constants.O_DIRECTORY)
@@ -140,16 +93,5 @@ function walkOptions(request: PackRequest): WalkOptions {
     base: base === undefined ? undefined : new BaseTree(base.index, base.madeAt),
     archive: identity(request.archive),
     stores: new Set(folders.map(({ path }) => identity(path)).filter((key) => key !== undefined)),
-  }
-}
-
-async function publish(tree: TreeBuilder, archive: string, signal: AbortSignal): Promise<void> {
-  try {
-    await writeArchive(tree, archive, signal)
-  } catch (error) {
-    if (systemCode(error) === '') throw error
-    throw new FlistError('FLIST_SYSTEM', `Cannot write the archive "${archive}": ${systemCode(error)}`, {
-      cause: error,
-    })
   }
 }

@@ -12,8 +12,8 @@ import {
   STAMP_BYTES,
   zeroEnded,
 } from '../system/index.ts'
+import type { ArchiveMaker } from './archive-maker.ts'
 import type { BaseTree } from './base-tree.ts'
-import type { BlockWriter } from './block-writer.ts'
 import { readXattrs, type Xattr } from './file-xattrs.ts'
 import { findHoles } from './holes.ts'
 import { type Attributes, LinkGroups, type Place } from './link-groups.ts'
@@ -44,8 +44,8 @@ export interface WalkCounters {
 
 /** A folder that is still to be read. */
 interface Pending {
-  /** Holds the folder it is in. Undefined: the root, which is open. */
-  readonly above: OpenFolder | undefined
+  /** Holds the folder it is in. */
+  readonly above: OpenFolder
   readonly name: Buffer
   readonly path: Buffer
   readonly entry: number
@@ -53,7 +53,6 @@ interface Pending {
   readonly baseRow: number
   /** It and the folders above it: only where links are followed, since only they make circles. */
   readonly chain: Chain | undefined
-  readonly descriptor?: number
 }
 
 interface Chain {
@@ -63,14 +62,15 @@ interface Chain {
 
 const SLASH = Buffer.from('/')
 const EMPTY = Buffer.alloc(0)
+const HERE = Buffer.from('.\0')
 const ENTRIES_PER_TURN = 512
 /** What a folder's own file system says of its size is no property of the tree. */
 const FOLDER_BYTES = 4096
 
-/** Walks a folder into a tree, its files' blocks made by `writer`. `readLast` holds when `writer.drain` has ended. */
+/** Walks a folder into a tree, its files' blocks made on the way: all is known once the maker has finished. */
 export class FolderWalk {
   readonly #tree: TreeBuilder
-  readonly #writer: BlockWriter
+  readonly #maker: ArchiveMaker
   readonly #problems: Problems
   readonly #options: WalkOptions
   readonly #stat = new FileStat()
@@ -81,44 +81,39 @@ export class FolderWalk {
   #turn = 0
   readonly counters: WalkCounters = { entries: 0, reused: 0 }
 
-  constructor(tree: TreeBuilder, writer: BlockWriter, problems: Problems, options: WalkOptions) {
-    this.#tree = tree
-    this.#writer = writer
+  constructor(maker: ArchiveMaker, problems: Problems, options: WalkOptions) {
+    this.#tree = maker.tree
+    this.#maker = maker
     this.#problems = problems
     this.#options = options
-    this.#links = new LinkGroups(tree, problems)
+    this.#links = new LinkGroups(maker.tree, problems)
   }
 
-  /** `fd` is the root's, and closed by this. */
+  /** `fd` is the root's. */
   async walk(fd: number, signal: AbortSignal): Promise<void> {
     const stat = this.#stat
     const failed = stat.of(fd)
-    if (failed < 0) {
-      closeFd(fd)
-      throw new FlistError('FLIST_SYSTEM', `Cannot read the folder to pack: ${errnoName(-failed)}`)
-    }
+    if (failed < 0) throw new FlistError('FLIST_SYSTEM', `Cannot read the folder to pack: ${errnoName(-failed)}`)
     this.#rootSystem = stat.system
     const chain = this.#chain(undefined)
     const root = this.#add({ parent: -1, name: EMPTY, path: EMPTY }, this.#attributes(FOLDER_BYTES))
     this.#xattrsTo(root, EMPTY, readXattrs(Buffer.from(`/proc/self/fd/${fd}\0`), true))
-    this.#pending.push({ above: undefined, name: EMPTY, path: EMPTY, entry: root, baseRow: 0, chain, descriptor: fd })
+    const above = new OpenFolder(openAt(fd, HERE, OPEN_FOLDER))
+    this.#pending.push({ above, name: HERE, path: EMPTY, entry: root, baseRow: 0, chain })
     try {
       for (let next = this.#pending.pop(); next !== undefined; next = this.#pending.pop()) {
         await this.#readFolder(next, signal)
       }
     } finally {
-      for (const { above, descriptor } of this.#pending.splice(0)) {
-        above?.release()
-        if (descriptor !== undefined) closeFd(descriptor)
-      }
+      for (const { above } of this.#pending.splice(0)) above.release()
     }
   }
 
   async #readFolder(pending: Pending, signal: AbortSignal): Promise<void> {
     const flags = this.#options.follow ? OPEN_FOLDER & ~constants.O_NOFOLLOW : OPEN_FOLDER
-    const fd = pending.descriptor ?? openAt(pending.above?.fd ?? -1, pending.name, flags)
-    pending.above?.release()
-    if (fd < 0) return this.#problems.failed(pending.path, -fd)
+    const fd = openAt(pending.above.fd, pending.name, flags)
+    pending.above.release()
+    if (fd < 0) return this.#unreadable(pending.path, -fd)
     const folder = new OpenFolder(fd)
     try {
       const names = readdirSync(`/proc/self/fd/${fd}`, { encoding: 'buffer' })
@@ -136,10 +131,16 @@ export class FolderWalk {
       this.#pending.push(...below.reverse())
     } catch (error) {
       if (!(error instanceof Error) || !('errno' in error) || error instanceof FlistError) throw error
-      this.#problems.failed(pending.path, Math.abs(Number(error.errno)))
+      this.#unreadable(pending.path, Math.abs(Number(error.errno)))
     } finally {
       folder.release()
     }
+  }
+
+  /** A folder whose names cannot be had; without those of the root there is nothing to pack. */
+  #unreadable(path: Buffer, errno: number): void {
+    if (path.length > 0) return this.#problems.failed(path, errno)
+    throw new FlistError('FLIST_SYSTEM', `Cannot read the folder to pack: ${errnoName(errno)}`)
   }
 
   async #visit(at: Visit, name: Buffer): Promise<void> {
@@ -207,7 +208,7 @@ export class FolderWalk {
     const isSparse = size > LIMITS.blockBytesMax && stat.allocated < size
     const xattrs = readXattrs(xattrPath(prefix, ended), follow)
     const holes = isSparse ? holesOf(folder.fd, ended, size) : []
-    await this.#writer.addFile({
+    await this.#maker.writer.addFile({
       folder,
       name: ended,
       follow,
@@ -234,10 +235,7 @@ export class FolderWalk {
     linkKey: string,
   ): void {
     const entry = this.#add(place, attributes)
-    const half = this.#tree.hashBytes
-    for (let at = 0; at < refs.length; at += 2 * half) {
-      this.#tree.addBlock(entry, refs.subarray(at, at + half), refs.subarray(at + half, at + 2 * half))
-    }
+    this.#maker.addBlocks(entry, refs)
     this.#xattrsTo(entry, place.path, xattrs)
     if (linkKey !== '') this.#links.found(linkKey, entry, attributes)
   }

@@ -1,0 +1,102 @@
+import { FlistError, systemCode } from '../base/index.ts'
+import { hashArchive, TreeBuilder, writeArchive } from '../flist/index.ts'
+import { type BlockFormat, type OpenSinks, openSinks, publicUrl, type StoreRoute } from '../store/index.ts'
+import { hashBytesOf } from './block-jobs.ts'
+import { type BlockTotals, BlockWriter } from './block-writer.ts'
+
+export interface MakerOptions {
+  /** Where the archive goes. */
+  readonly archive: string
+  readonly format: BlockFormat
+  /** Where blocks go, and what the archive says of it. */
+  readonly stores: readonly StoreRoute[]
+  /** Where `dir:folder` begins. */
+  readonly baseDir: string
+  /** Write user names, passwords and tokens of stores into the archive. */
+  readonly keepSecrets?: boolean | undefined
+  readonly tags?: ReadonlyMap<string, string> | undefined
+  /** Threads that make blocks; one a core by default. */
+  readonly threads?: number | undefined
+  /** Plain bytes that became blocks, so far. */
+  readonly onBytes?: ((bytes: number) => void) | undefined
+}
+
+/** An archive that was made. */
+export interface MadeArchive extends BlockTotals {
+  readonly archive: string
+  readonly format: BlockFormat
+  /** SHA-256 of the archive. */
+  readonly digest: string
+  /** Names in it. */
+  readonly entries: number
+  /** Plain bytes that blocks were made of. */
+  readonly bytes: number
+}
+
+/**
+ * What every verb that makes archives needs: a tree to fill (the root first, the rest in any order), and a writer that makes
+ * blocks of content. `finish` waits for the blocks to be in all stores, then publishes the archive; without it nothing has the
+ * archive's name. The order of `tree.add` does not matter to the archive's bytes.
+ */
+export class ArchiveMaker {
+  readonly tree: TreeBuilder
+  readonly writer: BlockWriter
+  readonly #options: MakerOptions
+  readonly #sinks: OpenSinks
+  #bytes = 0
+
+  private constructor(options: MakerOptions, sinks: OpenSinks, signal: AbortSignal) {
+    const { format, threads, stores, baseDir, keepSecrets = false, tags } = options
+    this.#options = options
+    this.#sinks = sinks
+    this.tree = new TreeBuilder({ format, hashBytes: hashBytesOf(format) })
+    this.tree.routes = stores.map(({ start, end, url }) => ({
+      start,
+      end,
+      url: keepSecrets ? url : publicUrl(url, baseDir),
+    }))
+    for (const [key, value] of tags ?? []) this.tree.tags.set(key, value)
+    const onBytes = (bytes: number): void => {
+      this.#bytes += bytes
+      options.onBytes?.(this.#bytes)
+    }
+    this.writer = new BlockWriter({ format, sinks, threads, signal, onBytes })
+  }
+
+  /** Throws FLIST_USAGE and FLIST_BLOCK_NOT_ROUTED for stores that cannot be used so, FLIST_STORE_* for a folder. */
+  static async open(options: MakerOptions, signal: AbortSignal): Promise<ArchiveMaker> {
+    return new ArchiveMaker(options, await openSinks(options.stores, options.baseDir), signal)
+  }
+
+  /** Gives an entry its blocks: id and key of each, as `writer.refsOf` and `FileOutcome.refs` have them. */
+  addBlocks(entry: number, refs: Buffer): void {
+    const half = this.tree.hashBytes
+    for (let at = 0; at < refs.length; at += 2 * half) {
+      this.tree.addBlock(entry, refs.subarray(at, at + half), refs.subarray(at + half, at + 2 * half))
+    }
+  }
+
+  /** Throws FLIST_STORE_*, FLIST_LIMIT, FLIST_SYSTEM, FLIST_INTERRUPTED. */
+  async finish(signal: AbortSignal): Promise<MadeArchive> {
+    const { archive, format } = this.#options
+    await this.writer.drain()
+    await this.writer.sync()
+    signal.throwIfAborted()
+    try {
+      await writeArchive(this.tree, archive, signal)
+    } catch (error) {
+      if (systemCode(error) === '') throw error
+      const why = systemCode(error)
+      throw new FlistError('FLIST_SYSTEM', `Cannot write the archive "${archive}": ${why}`, { cause: error })
+    }
+    const digest = await hashArchive(archive, signal)
+    const entries = this.tree.entryCount
+    return { archive, format, digest, entries, bytes: this.#bytes, ...this.writer.totals }
+  }
+
+  /** Idempotent. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.writer.close()
+    await this.#sinks[Symbol.asyncDispose]()
+  }
+}
