@@ -1,12 +1,13 @@
 import { randomInt } from 'node:crypto'
 
 const EMPTY = 0xffffffff
-/** An archive chooses its keys: without a secret they could be made to collide. */
-const SEED = randomInt(2 ** 32)
+/** An archive chooses its keys: without a secret they could be made to collide. Made with the first set: crypto is slow to load. */
+let seed: number | undefined
 
 /** A set of block keys, numbered as they come. Holds where each key lies, not the key itself. */
 export class KeySet {
   readonly #keyBytes: number
+  readonly #seed: number
   /** Numbers of keys. */
   #slots = new Uint32Array(1024).fill(EMPTY)
   /** By number: which of all keys ever named it is. */
@@ -19,6 +20,8 @@ export class KeySet {
   size = 0
 
   constructor(keyBytes: number) {
+    seed ??= randomInt(2 ** 32)
+    this.#seed = seed
     this.#keyBytes = keyBytes
   }
 
@@ -59,7 +62,7 @@ export class KeySet {
   }
 
   #hash(bytes: Buffer, at: number): number {
-    let hash = SEED
+    let hash = this.#seed
     for (let word = 0; word < this.#keyBytes; word += 4) {
       hash = Math.imul(hash ^ bytes.readInt32LE(at + word), 0x9e3779b1)
       hash ^= hash >>> 15
