@@ -52,6 +52,10 @@ export const EXAMPLES: Readonly<Record<string, readonly (readonly [string, strin
     ['find debian.fl usr -name *.so.* -type f', 'Paths, then tests as find(1) has them'],
     ['find debian.fl -perm -4000 -printf "%m %p\\n"', 'What is setuid'],
   ],
+  diff: [
+    ['diff debian-12.fl debian-13.fl', 'A letter, a path, and what differs'],
+    ['diff debian.fl /srv/debian --ignore mtime --stat', 'An archive and a folder, counted'],
+  ],
   du: [['du debian-12.fl debian-13.fl', 'What two archives share']],
   pack: [
     ['pack /srv/image app.fl --store dir:///srv/blocks', 'A folder; its blocks into another'],

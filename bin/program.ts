@@ -4,6 +4,7 @@ import { addCompletion } from './completion-words.ts'
 import { addConfig } from './config-words.ts'
 import { programExamples } from './examples.ts'
 import { addCache } from './cache-words.ts'
+import { addDiff } from './diff-words.ts'
 import { addLooking } from './look-words.ts'
 import { addMountOptions, mountRequest } from './mount-options.ts'
 import { Output, write } from './output.ts'
@@ -49,6 +50,7 @@ const VERBS: readonly Add[] = [
   addWatching,
   addPack,
   addLooking,
+  addDiff,
   addCache,
   addConfig,
   addCompletion,
