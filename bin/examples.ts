@@ -66,6 +66,14 @@ export const EXAMPLES: Readonly<Record<string, readonly (readonly [string, strin
     ],
     ['pack /srv/image app.flist --format v1 --store zdb://hub.example.org:9900/images', 'For nodes that read v1'],
   ],
+  convert: [
+    ['convert debian:12 debian.fl --store dir:///srv/blocks', 'An image of Docker Hub; no daemon is needed'],
+    [
+      'convert quay.io/team/app@sha256:9f3ad6a0fe1ba2a3ca9b6c3a02a3ed20e8c8bd1c6f8a4ad3f1f1d6e9b5c0aa42 app.fl --store zdb://hub.example.org:9900/images --platform linux/arm64',
+      'By digest, for another machine',
+    ],
+    ['convert oci-archive:app.tar app.fl --store dir:///srv/blocks --no-startup', 'An archive of an OCI layout'],
+  ],
   cache: [
     ['cache list', 'What the cache holds, by archive'],
     ['cache prune --to 5G', 'Remove what was used longest ago until 5 GiB are left'],

@@ -2,6 +2,7 @@ import { Command, CommanderError } from 'commander'
 import { FlistError, packageVersion } from '../lib/base/index.ts'
 import { addCompletion } from './completion-words.ts'
 import { addConfig } from './config-words.ts'
+import { addConvert } from './convert-words.ts'
 import { programExamples } from './examples.ts'
 import { addCache } from './cache-words.ts'
 import { addDiff } from './diff-words.ts'
@@ -49,6 +50,7 @@ const VERBS: readonly Add[] = [
   addList,
   addWatching,
   addPack,
+  addConvert,
   addLooking,
   addDiff,
   addCache,
