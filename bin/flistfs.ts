@@ -12,4 +12,5 @@ for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   })
 }
 
-process.exit(await run(process.argv.slice(2), stopping.signal))
+// No `await` out here: what is published is CommonJS.
+void run(process.argv.slice(2), stopping.signal).then((code) => process.exit(code))

@@ -35,9 +35,10 @@ export interface OverlayWords {
  * connection's epoch, fs/fuse/dir.c): a file changed at an earlier mount then gave ESTALE. Without these features no handle
  * is used. See docs/decisions/070-overlay-features.md.
  */
-const FEATURES = handlesWork(release())
-  ? ['index=on', 'xino=on']
-  : ['index=off', 'nfs_export=off', 'xino=off', 'metacopy=off', 'redirect_dir=off']
+function features(): readonly string[] {
+  if (handlesWork(release())) return ['index=on', 'xino=on']
+  return ['index=off', 'nfs_export=off', 'xino=off', 'metacopy=off', 'redirect_dir=off']
+}
 
 /** A user namespace may not write the `trusted.` attributes of an overlay, so it keeps its notes as `user.` ones. */
 const USER_FEATURES = ['userxattr', 'index=off', 'nfs_export=off', 'xino=off']
@@ -59,7 +60,7 @@ export async function mountOverlay(words: OverlayWords): Promise<void> {
     `lowerdir=${escapeOption(words.lower).replaceAll(':', String.raw`\:`)}`,
     `upperdir=${escapeOption(upper)}`,
     `workdir=${escapeOption(work)}`,
-    ...(new KnownIds().all ? FEATURES : USER_FEATURES),
+    ...(new KnownIds().all ? features() : USER_FEATURES),
   ].join(',')
   const flags = (words.suid ? 0 : MS.NOSUID) | (words.dev ? 0 : MS.NODEV) | (words.noexec ? MS.NOEXEC : 0)
   const errno = await mountAsync(words.source, words.directory, 'overlay', flags, data)
