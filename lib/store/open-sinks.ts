@@ -1,8 +1,9 @@
 import { FlistError, LIMITS } from '../base/index.ts'
+import { openSink } from './open.ts'
 import type { BlockSink } from './sink.ts'
 import { DirSink } from './sink-dir.ts'
 import { patient } from './sink-patient.ts'
-import { parseStoreUrl, redactUrl, type StoreRoute } from './store-url.ts'
+import { parseStoreUrl, type StoreRoute } from './store-url.ts'
 
 /** All stores that blocks go to. */
 export interface OpenSinks {
@@ -94,11 +95,4 @@ function checkRanges(routes: readonly StoreRoute[]): void {
       },
     )
   }
-}
-
-/** One store that is no folder, for writing. */
-async function openSink(url: string, _baseDir: string): Promise<BlockSink> {
-  throw new FlistError('FLIST_USAGE', `Cannot write to store "${redactUrl(url)}": blocks can only be read from there`, {
-    hint: 'Name one of dir:///FOLDER, zdb://HOST:PORT/NAMESPACE, redis://HOST:PORT, s3://HOST:PORT/BUCKET, server://http://HOST:PORT',
-  })
 }

@@ -1,12 +1,15 @@
-import { LIMITS, type Log } from '../base/index.ts'
+import { FlistError, LIMITS, type Log } from '../base/index.ts'
 import { prepareCodec } from './codec-tools.ts'
 import { withDeadline } from './deadline.ts'
 import { DecodePool } from './decode-pool.ts'
 import type { BlockSource } from './port.ts'
 import { RoutedReader } from './routed.ts'
+import type { BlockSink } from './sink.ts'
 import { DirSource } from './source-dir.ts'
+import type { S3Source } from './source-s3.ts'
 import { readSecrets, type Secrets } from './store-secret.ts'
 import { parseStoreUrl, redactUrl, type StoreRoute, type StoreUrl } from './store-url.ts'
+import type { WebClient } from './web-client.ts'
 
 export interface ReaderRoute extends StoreRoute {
   /** The operator wrote it, not an archive: only then `?password-file=` and its like are read. */
@@ -45,19 +48,47 @@ export async function openSource(url: string, options: OpenSourceOptions): Promi
   return openWebSource(store, secrets, trusted, timeoutMs)
 }
 
+/** One store for writing, no folder. Throws FLIST_USAGE, FLIST_STORE_DENIED; does not connect yet. */
+export async function openSink(url: string, baseDir: string): Promise<BlockSink> {
+  const store = parseStoreUrl(url, baseDir)
+  const { scheme } = store
+  if (scheme === 'dir' || scheme === 'http' || scheme === 'https') throw readOnly(store.name)
+  const secrets = await readSecrets(store, true)
+  if (scheme === 'zdb' || scheme === 'redis') {
+    const { ZdbSource } = await import('./source-zdb.ts')
+    return new ZdbSource(store, secrets)
+  }
+  const client = await openClient(store, LIMITS.tryTimeoutMs)
+  if (scheme === 's3' || scheme === 's3s') return openS3(store, client, secrets, true)
+  const { ServerSink } = await import('./sink-server.ts')
+  return new ServerSink(store.name, store.path, await withHostToken(store, secrets), client)
+}
+
+function readOnly(name: string): FlistError {
+  return new FlistError('FLIST_USAGE', `Cannot write to store "${name}": blocks can only be read from there`, {
+    hint: 'Name one of dir:///FOLDER, zdb://HOST:PORT/NAMESPACE, redis://HOST:PORT, s3://HOST:PORT/BUCKET, server://http://HOST:PORT',
+  })
+}
+
+async function openClient(store: StoreUrl, timeoutMs: number): Promise<WebClient> {
+  const [{ WebClient }, { readTls }] = await Promise.all([import('./web-client.ts'), import('./tls-files.ts')])
+  return new WebClient(store.name, timeoutMs, await readTls(store))
+}
+
+async function openS3(store: StoreUrl, client: WebClient, secrets: Secrets, trusted: boolean): Promise<S3Source> {
+  const { S3Source } = await import('./source-s3.ts')
+  const { findS3Credentials } = await import('./s3-credentials.ts')
+  return new S3Source(store, { client, credentials: () => findS3Credentials(store, secrets, trusted) })
+}
+
 async function openWebSource(
   store: StoreUrl,
   secrets: Secrets,
   trusted: boolean,
   timeoutMs: number,
 ): Promise<BlockSource> {
-  const [{ WebClient }, { readTls }] = await Promise.all([import('./web-client.ts'), import('./tls-files.ts')])
-  const client = new WebClient(store.name, timeoutMs, await readTls(store))
-  if (store.scheme === 's3' || store.scheme === 's3s') {
-    const { S3Source } = await import('./source-s3.ts')
-    const { findS3Credentials } = await import('./s3-credentials.ts')
-    return new S3Source(store, { client, credentials: () => findS3Credentials(store, secrets, trusted) })
-  }
+  const client = await openClient(store, timeoutMs)
+  if (store.scheme === 's3' || store.scheme === 's3s') return openS3(store, client, secrets, trusted)
   const known = await withHostToken(store, secrets)
   if (store.scheme === 'server') {
     const { openServerSource } = await import('./source-server.ts')

@@ -1,7 +1,9 @@
+import { createHash } from 'node:crypto'
 import { AwsV4Signer } from 'aws4fetch'
 import type { FlistError } from '../base/index.ts'
 import type { S3Credentials } from './aws-credentials.ts'
 import type { BlockSource } from './port.ts'
+import type { BlockSink } from './sink.ts'
 import { DENIED_HINT, PROTOCOL_HINT, RetryAfter, storeError, UNREACHABLE_HINT } from './store-errors.ts'
 import type { StoreUrl } from './store-url.ts'
 import { oneHeader, type Refused, retryAfterMs, type WebClient } from './web-client.ts'
@@ -23,8 +25,8 @@ export interface S3SourceParts {
   readonly now?: () => number
 }
 
-/** Blocks of an S3 store: GET `<endpoint>/<bucket>/[<prefix>/]<id>`, signed by version 4 where we have keys. */
-export class S3Source implements BlockSource {
+/** Blocks of an S3 store: `<endpoint>/<bucket>/[<prefix>/]<id>`, requests signed by version 4 where we have keys. */
+export class S3Source implements BlockSource, BlockSink {
   readonly name: string
   readonly #store: StoreUrl
   readonly #parts: S3SourceParts
@@ -44,16 +46,34 @@ export class S3Source implements BlockSource {
   }
 
   async get(id: Buffer, signal: AbortSignal): Promise<Buffer | undefined> {
-    const url = new URL(this.#store.path)
-    url.pathname = `${this.#folder}/${id.toString('hex')}`
+    const url = this.#url(id)
     const credentials = await this.#known()
-    const headers = credentials === undefined ? {} : await this.#signed(url, credentials)
+    const headers = await this.#signed('GET', url, EMPTY_SHA256, credentials)
     const answer = await this.#parts.client.get(url, headers, signal)
     if (Buffer.isBuffer(answer)) return answer
-    const code = /<Code>(\w{1,64})<\/Code>/.exec(answer.text)?.[1] ?? ''
-    if (answer.status === 404 && ABSENT.has(code)) return undefined
-    if (STALE.has(code)) this.#credentials = undefined
-    throw this.#refusal(answer, code, credentials)
+    if (answer.status === 404 && ABSENT.has(codeOf(answer))) return undefined
+    throw this.#refused(answer, credentials)
+  }
+
+  async has(id: Buffer, signal: AbortSignal): Promise<boolean> {
+    const url = this.#url(id)
+    const credentials = await this.#known()
+    const headers = await this.#signed('HEAD', url, EMPTY_SHA256, credentials)
+    const answer = await this.#parts.client.send('HEAD', url, headers, undefined, signal)
+    if (answer.status === 200) return true
+    // No body says whether it is the block, the bucket, the key or the region: the PUT that follows will.
+    if (answer.status >= 300 && answer.status < 500 && answer.status !== 408 && answer.status !== 429) return false
+    throw this.#refused(answer, credentials)
+  }
+
+  /** The server checks the signature, which covers the body, so that what it has is what was sent. */
+  async put(id: Buffer, stored: Buffer, signal: AbortSignal): Promise<void> {
+    const url = this.#url(id)
+    const credentials = await this.#known()
+    const sha256 = createHash('sha256').update(stored).digest('hex')
+    const headers = await this.#signed('PUT', url, sha256, credentials)
+    const answer = await this.#parts.client.send('PUT', url, headers, stored, signal)
+    if (answer.status < 200 || answer.status > 299) throw this.#refused(answer, credentials)
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -71,16 +91,28 @@ export class S3Source implements BlockSource {
     }
   }
 
-  async #signed(url: URL, credentials: S3Credentials): Promise<Record<string, string>> {
+  #url(id: Buffer): URL {
+    const url = new URL(this.#store.path)
+    url.pathname = `${this.#folder}/${id.toString('hex')}`
+    return url
+  }
+
+  async #signed(
+    method: 'GET' | 'HEAD' | 'PUT',
+    url: URL,
+    sha256: string,
+    credentials: S3Credentials | undefined,
+  ): Promise<Record<string, string>> {
+    if (credentials === undefined) return {}
     const { accessKey, secretKey, sessionToken } = credentials
     // The keys of yesterday are of no use.
     if (this.#keys.size > 8) this.#keys.clear()
     const now = new Date(this.#parts.now?.() ?? Date.now())
     const region = this.#store.region || credentials.region
     const signer = new AwsV4Signer({
-      method: 'GET',
+      method,
       url: url.href,
-      headers: { 'x-amz-content-sha256': EMPTY_SHA256 },
+      headers: { 'x-amz-content-sha256': sha256 },
       accessKeyId: accessKey,
       secretAccessKey: secretKey,
       service: 's3',
@@ -93,8 +125,10 @@ export class S3Source implements BlockSource {
     return Object.fromEntries(headers)
   }
 
-  #refusal(answer: Refused, code: string, credentials: S3Credentials | undefined): FlistError {
+  #refused(answer: Refused, credentials: S3Credentials | undefined): FlistError {
     const { status, headers } = answer
+    const code = codeOf(answer)
+    if (STALE.has(code)) this.#credentials = undefined
     const why = code === '' ? `it answered with status ${status}` : `it answered with ${code} (${status})`
     if (code === 'NoSuchBucket')
       return storeError('FLIST_STORE_PROTOCOL', this.name, `it has no bucket "${this.#store.bucket}"`, BUCKET_HINT)
@@ -117,6 +151,10 @@ export class S3Source implements BlockSource {
   }
 }
 
+function codeOf({ text }: Refused): string {
+  return /<Code>(\w{1,64})<\/Code>/.exec(text)?.[1] ?? ''
+}
+
 const BUCKET_HINT = 'Check the bucket in the URL: s3://HOST:PORT/BUCKET'
 
 function hintOf(code: string, credentials: S3Credentials | undefined): string {
@@ -126,6 +164,6 @@ function hintOf(code: string, credentials: S3Credentials | undefined): string {
     return 'Give keys: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the host in ~/.config/flistfs/credentials.toml'
   const from = `the access key came from ${credentials.origin}`
   if (code === 'AccessDenied')
-    return `Allow the key to get objects and list the bucket (without the right to list, a missing block is denied); ${from}`
+    return `Allow the key to get objects, to put them where you pack, and to list the bucket (without the right to list, a missing block is denied); ${from}`
   return code === '' ? DENIED_HINT : `Check the access key and its secret; ${from}`
 }

@@ -1,5 +1,6 @@
 import { FlistError, LIMITS } from '../base/index.ts'
 import type { BlockSource } from './port.ts'
+import type { BlockSink } from './sink.ts'
 import { abortError, storeError, TIMEOUT_HINT, UNREACHABLE_HINT } from './store-errors.ts'
 import type { Secrets } from './store-secret.ts'
 import type { StoreUrl } from './store-url.ts'
@@ -12,8 +13,8 @@ const CONNECTIONS_MAX = 2
 const BACKOFF_BASE_MS = 100
 const BACKOFF_MAX_MS = 5000
 
-/** Blocks in a 0-db (`zdb:`) or a redis server, by pipelined GET over one or two connections. */
-export class ZdbSource implements BlockSource {
+/** Blocks in a 0-db (`zdb:`) or a redis server, by pipelined commands over one or two connections. */
+export class ZdbSource implements BlockSource, BlockSink {
   readonly name: string
   readonly #store: StoreUrl
   readonly #secrets: Secrets
@@ -31,13 +32,25 @@ export class ZdbSource implements BlockSource {
     this.#timeoutMs = timeoutMs
   }
 
-  async get(id: Buffer, signal: AbortSignal): Promise<Buffer | undefined> {
+  get(id: Buffer, signal: AbortSignal): Promise<Buffer | undefined> {
+    return this.#run((connection) => connection.get(id), signal)
+  }
+
+  has(id: Buffer, signal: AbortSignal): Promise<boolean> {
+    return this.#run((connection) => connection.has(id), signal)
+  }
+
+  put(id: Buffer, stored: Buffer, signal: AbortSignal): Promise<void> {
+    return this.#run((connection) => connection.set(id, stored), signal)
+  }
+
+  async #run<T>(command: (connection: ZdbConnection) => Promise<T>, signal: AbortSignal): Promise<T> {
     if (signal.aborted) throw abortError(signal, this.name)
     const connection = this.#free() ?? (await this.#connection(signal))
     const silentSince = connection.lastReplyAt
     const timer = AbortSignal.any([signal, AbortSignal.timeout(this.#timeoutMs)])
     try {
-      return await untilAbort(connection.get(id), this.name, timer)
+      return await untilAbort(command(connection), this.name, timer)
     } catch (error) {
       // A connection that said nothing at all in that time is dead: what waits on it fails now and may try anew.
       const late = error instanceof FlistError && error.code === 'FLIST_TIMEOUT'

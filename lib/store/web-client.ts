@@ -18,7 +18,7 @@ export interface Refused {
   readonly text: string
 }
 
-/** GETs of blocks over HTTP, as every web store needs them. */
+/** Requests for blocks over HTTP, as every web store needs them. */
 export class WebClient {
   readonly #name: string
   readonly #timeoutMs: number
@@ -44,6 +44,27 @@ export class WebClient {
       const { pathname, search, origin } = url
       const answer = await dispatcher.request({ origin, path: pathname + search, method: 'GET', headers, signal })
       if (answer.statusCode === 200) return await this.#body(answer)
+      return { status: answer.statusCode, headers: answer.headers, text: await shortText(answer) }
+    } catch (error) {
+      if (signal.aborted) throw abortError(signal, this.#name)
+      throw error instanceof FlistError ? error : unreachable(this.#name, error, url.protocol === 'https:')
+    }
+  }
+
+  /** Any other request; its answer, of which the first bytes are kept. Redirects are not followed. Throws as `get`. */
+  async send(
+    method: 'HEAD' | 'PUT' | 'POST',
+    url: URL,
+    headers: Record<string, string>,
+    body: Buffer | undefined,
+    signal: AbortSignal,
+  ): Promise<Refused> {
+    if (signal.aborted) throw abortError(signal, this.#name)
+    try {
+      const dispatcher = await this.#open()
+      const { pathname, search, origin } = url
+      const request = { origin, path: pathname + search, method, headers, body: body ?? null, signal }
+      const answer = await dispatcher.request(request)
       return { status: answer.statusCode, headers: answer.headers, text: await shortText(answer) }
     } catch (error) {
       if (signal.aborted) throw abortError(signal, this.#name)

@@ -12,6 +12,8 @@ export interface ZdbConnection {
   /** Milliseconds of the clock at the last answer of the server. */
   readonly lastReplyAt: number
   get(id: Buffer): Promise<Buffer | undefined>
+  has(id: Buffer): Promise<boolean>
+  set(id: Buffer, stored: Buffer): Promise<void>
   /** Closes at once; what waits fails with FLIST_STORE_UNREACHABLE. May be called again. */
   drop(): void
 }
@@ -73,6 +75,19 @@ function selectCommand(store: StoreUrl, { password }: Secrets): string[] | undef
 function connection(client: Client, name: string, secrets: Secrets): ZdbConnection {
   let inFlight = 0
   let lastReplyAt = performance.now()
+  const run = async <T>(command: (string | Buffer)[], check: (reply: unknown) => T): Promise<T> => {
+    inFlight += 1
+    try {
+      const reply = await client.sendCommand<unknown>(command)
+      lastReplyAt = performance.now()
+      return check(reply)
+    } catch (error) {
+      if (error instanceof ErrorReply) lastReplyAt = performance.now()
+      throw asStoreError(name, error, secrets)
+    } finally {
+      inFlight -= 1
+    }
+  }
   return {
     get alive() {
       return client.isReady
@@ -83,19 +98,9 @@ function connection(client: Client, name: string, secrets: Secrets): ZdbConnecti
     get lastReplyAt() {
       return lastReplyAt
     },
-    async get(id) {
-      inFlight += 1
-      try {
-        const reply = await client.sendCommand<unknown>(['GET', id])
-        lastReplyAt = performance.now()
-        return checkReply(name, reply)
-      } catch (error) {
-        if (error instanceof ErrorReply) lastReplyAt = performance.now()
-        throw asStoreError(name, error, secrets)
-      } finally {
-        inFlight -= 1
-      }
-    },
+    get: (id) => run(['GET', id], (reply) => checkReply(name, reply)),
+    has: (id) => run(['EXISTS', id], (reply) => checkExists(name, reply)),
+    set: (id, stored) => run(['SET', id, stored], (reply) => checkStored(name, id, reply)),
     drop() {
       if (client.isOpen) client.destroy()
     },
@@ -112,8 +117,20 @@ function checkReply(name: string, reply: unknown): Buffer | undefined {
   return reply
 }
 
+function checkExists(name: string, reply: unknown): boolean {
+  if (reply === 1 || reply === 0) return reply === 1
+  throw storeError('FLIST_STORE_PROTOCOL', name, 'EXISTS was answered by neither 0 nor 1', PROTOCOL_HINT)
+}
+
+/** 0-db answers with the key, or with nothing where it has this value under it already; redis with OK. */
+function checkStored(name: string, id: Buffer, reply: unknown): void {
+  const isKey = Buffer.isBuffer(reply) && reply.equals(id)
+  if (isKey || reply === null || String(reply) === 'OK') return
+  throw storeError('FLIST_STORE_PROTOCOL', name, 'SET was answered by another key', PROTOCOL_HINT)
+}
+
 const DENIED =
-  /^(Access denied|Namespace protected|Authentication|NOAUTH|WRONGPASS|NOPERM|ERR AUTH|ERR invalid password)/i
+  /^(Access denied|Namespace protected|READONLY|.*read-only|Authentication|NOAUTH|WRONGPASS|NOPERM|ERR AUTH|ERR invalid password)/i
 /** Answers of a redis that is starting or overloaded. */
 const LATER = /^(LOADING|BUSY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|ERR max number of clients)/i
 

@@ -1,102 +1,16 @@
-import { execFileSync, spawn } from 'node:child_process'
-import { connect, createServer, type NetConnectOpts, type Server, type Socket } from 'node:net'
+import { createServer, type Socket } from 'node:net'
 import { writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { inspect } from 'node:util'
 import { createClient } from 'redis'
 import t, { type Test } from 'tap'
 import { openSource } from '../../lib/store/open.ts'
 import type { BlockSource } from '../../lib/store/port.ts'
 import { makeBlock, NEVER, type TestBlock } from './blocks.ts'
+import { freePort, listen, NO_REDIS, startRedis } from './redis-server.ts'
 import { storeSuite } from './store-suite.ts'
 
 const SECRET = 'hunter2-s3cr3t'
-/** Milliseconds a server may take to start, and one PING. */
-const START_MS = 60_000
-const PING_MS = 5000
-const NO_REDIS = !hasRedis() && 'redis-server is not installed: apt-get install redis-server'
-
-function hasRedis(): boolean {
-  try {
-    execFileSync('redis-server', ['--version'], { stdio: 'ignore', timeout: 120_000 })
-    return true
-  } catch {
-    return false
-  }
-}
-
-interface Redis {
-  readonly port: number
-  readonly socket: string
-  stop(): Promise<void>
-}
-
-/** A real server on 127.0.0.1, ::1 and a unix socket; ready when this returns. */
-async function startRedis(t: Test, options: readonly string[] = [], wantedPort?: number): Promise<Redis> {
-  const dir = t.testdir()
-  const port = wantedPort ?? (await freePort())
-  const socket = `${dir}/redis.sock`
-  const common = [
-    '--save',
-    '',
-    '--appendonly',
-    'no',
-    '--dir',
-    dir,
-    '--bind',
-    '127.0.0.1',
-    '::1',
-    '--unixsocket',
-    socket,
-  ]
-  const child = spawn('redis-server', ['--port', String(port), ...common, ...options], {
-    stdio: ['ignore', 'ignore', 'inherit'],
-  })
-  const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
-  const stop = async (): Promise<void> => {
-    child.kill('SIGKILL')
-    await ended
-  }
-  t.teardown(stop)
-  const end = performance.now() + START_MS
-  while (!(await answers({ host: '127.0.0.1', port })) || !(await answers({ path: socket }))) {
-    if (child.exitCode !== null || child.signalCode !== null) throw new Error('redis-server ended at once')
-    if (performance.now() > end) throw new Error(`redis-server does not answer after ${START_MS} ms`)
-    await sleep(50)
-  }
-  return { port, socket, stop }
-}
-
-/** Whether a server answers PING, be it with "first tell me the password". */
-async function answers(to: NetConnectOpts): Promise<boolean> {
-  const socket = connect(to)
-  try {
-    return await new Promise<boolean>((resolve) => {
-      socket.setTimeout(PING_MS, () => resolve(false))
-      socket.on('error', () => resolve(false))
-      socket.on('close', () => resolve(false))
-      socket.on('data', () => resolve(true))
-      socket.write('PING\r\n')
-    })
-  } finally {
-    socket.destroy()
-  }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  const port = await listen(server)
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
-
-async function listen(server: Server): Promise<number> {
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const address = server.address()
-  return address !== null && typeof address === 'object' ? address.port : 0
-}
-
 async function fill(port: number, blocks: readonly TestBlock[], database = 0, password?: string): Promise<void> {
   const client = createClient({
     socket: { port, host: '127.0.0.1' },

@@ -1,0 +1,90 @@
+import { execFileSync, spawn } from 'node:child_process'
+import { connect, createServer, type NetConnectOpts, type Server } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Test } from 'tap'
+
+/** Milliseconds a server may take to start, and one PING. */
+const START_MS = 60_000
+const PING_MS = 5000
+/** Why tests of a redis server cannot run here, or false. */
+export const NO_REDIS = !hasRedis() && 'redis-server is not installed: apt-get install redis-server'
+
+function hasRedis(): boolean {
+  try {
+    execFileSync('redis-server', ['--version'], { stdio: 'ignore', timeout: 120_000 })
+    return true
+  } catch {
+    return false
+  }
+}
+
+export interface Redis {
+  readonly port: number
+  readonly socket: string
+  stop(): Promise<void>
+}
+
+/** A real server on 127.0.0.1, ::1 and a unix socket; ready when this returns. */
+export async function startRedis(t: Test, options: readonly string[] = [], wantedPort?: number): Promise<Redis> {
+  const dir = t.testdir()
+  const port = wantedPort ?? (await freePort())
+  const socket = `${dir}/redis.sock`
+  const common = [
+    '--save',
+    '',
+    '--appendonly',
+    'no',
+    '--dir',
+    dir,
+    '--bind',
+    '127.0.0.1',
+    '::1',
+    '--unixsocket',
+    socket,
+  ]
+  const child = spawn('redis-server', ['--port', String(port), ...common, ...options], {
+    stdio: ['ignore', 'ignore', 'inherit'],
+  })
+  const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
+  const stop = async (): Promise<void> => {
+    child.kill('SIGKILL')
+    await ended
+  }
+  t.teardown(stop)
+  const end = performance.now() + START_MS
+  while (!(await answers({ host: '127.0.0.1', port })) || !(await answers({ path: socket }))) {
+    if (child.exitCode !== null || child.signalCode !== null) throw new Error('redis-server ended at once')
+    if (performance.now() > end) throw new Error(`redis-server does not answer after ${START_MS} ms`)
+    await sleep(50)
+  }
+  return { port, socket, stop }
+}
+
+/** Whether a server answers PING, be it with "first tell me the password". */
+async function answers(to: NetConnectOpts): Promise<boolean> {
+  const socket = connect(to)
+  try {
+    return await new Promise<boolean>((resolve) => {
+      socket.setTimeout(PING_MS, () => resolve(false))
+      socket.on('error', () => resolve(false))
+      socket.on('close', () => resolve(false))
+      socket.on('data', () => resolve(true))
+      socket.write('PING\r\n')
+    })
+  } finally {
+    socket.destroy()
+  }
+}
+
+export async function freePort(): Promise<number> {
+  const server = createServer()
+  const port = await listen(server)
+  await new Promise((resolve) => server.close(resolve))
+  return port
+}
+
+export async function listen(server: Server): Promise<number> {
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const address = server.address()
+  return address !== null && typeof address === 'object' ? address.port : 0
+}
