@@ -5,8 +5,7 @@ import { type FlistIndex, openIndex } from '../flist/index.ts'
 import {
   Counters,
   FetchClient,
-  FuseNativeMount,
-  LateReads,
+  type FuseNativeMount,
   loadFuseNative,
   processStart,
   raiseReadahead,
@@ -51,14 +50,13 @@ export async function requireFuseNative(words: {
  */
 export async function serveByFuseNative(options: ServeOptions): Promise<number> {
   const log = new Log(options.logFile === undefined ? 2 : openSync(options.logFile, 'a', 0o640), options.logLevel)
-  const Fuse = await loadFuseNative()
+  const makeMount = await loadFuseNative()
   const index = openIndex(options.indexPath, options.digest)
   const id = `${process.pid}-${randomBytes(4).toString('hex')}`
   const table = new BlockTable(index.blockCount)
   const files = new SegmentFiles(options.cacheDir)
   const counters = new Counters()
   const trace = new Trace()
-  const late = new LateReads(options.onError === 'wait' ? undefined : options.timeoutMs + GRACE_MS)
   const { onReady: _ready, signal, foreground: _foreground, ...words } = options
   const data: FetchThreadData = {
     ...words,
@@ -70,13 +68,19 @@ export async function serveByFuseNative(options: ServeOptions): Promise<number> 
     logLevel: log.memory,
   }
   const fetch = new FetchClient(fetchThreadUrl(), data, log)
-  fetch.onReply = (reply) => late.reply(reply)
   const tree = new Tree(index)
   const reads = new CachedReads(index, table, files)
-  const mount = new FuseNativeMount(
-    Fuse,
+  const mount = makeMount(
     { ...options, checked: wantsChecks(index.owners, options.allowOther) },
-    { tree, reads, late, misses: fetch, neverFromCache: options.verifyAlways, counters, log },
+    {
+      tree,
+      reads,
+      fetch,
+      readDeadlineMs: options.onError === 'wait' ? undefined : options.timeoutMs + GRACE_MS,
+      neverFromCache: options.verifyAlways,
+      counters,
+      log,
+    },
   )
   try {
     await mount.mount(signal)

@@ -5,7 +5,7 @@ import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symli
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import t from 'tap'
-import { DIFFERENCES, DRIVER, NO_FUSE_NATIVE } from '../kernel/fuse-native-differences.ts'
+import { DIFFERENCES, DRIVER, NO_FUSE_NATIVE } from '../kernel/fuse-native/differences.ts'
 import { MountView } from '../kernel/served-mount.ts'
 import { filesystemSuite } from '../vfs/filesystem-suite.ts'
 import { everything } from '../vfs/sample-archive.ts'

@@ -1,11 +1,13 @@
 import { readdirSync, readlinkSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { describeError, FlistError, invariant, systemCode } from '../base/index.ts'
-import { MNT, POLLERR, PollSet } from '../system/index.ts'
-import { FOREVER_S } from '../wire/index.ts'
-import { refuseForUsers, takeAway } from './device-user.ts'
-import type { MountWords } from './device.ts'
-import { FuseNativeOperations, type OperationParts } from './fuse-native-operations.ts'
+import { FlistError, invariant } from '../../base/index.ts'
+import { MNT, POLLERR, PollSet } from '../../system/index.ts'
+import { FOREVER_S } from '../../wire/index.ts'
+import { refuseForUsers, takeAway } from '../device-user.ts'
+import type { MountWords } from '../device.ts'
+import type { FetchClient } from '../fetch-client.ts'
+import { LateReads } from './late-reads.ts'
+import { FuseNativeOperations, type OperationParts } from './operations.ts'
 
 /** Milliseconds until the kernel's first request must have come. */
 const MOUNT_MS = 20_000
@@ -18,33 +20,11 @@ const BACKGROUND_MAX = 64
 
 type Package = typeof import('fuse-native').default
 
-/** Throws FLIST_MOUNT_FAILED, with what to install. */
-export async function loadFuseNative(): Promise<Package> {
-  try {
-    const { default: Fuse } = await import('fuse-native')
-    return Fuse
-  } catch (cause) {
-    const [why, hint] = explain(cause)
-    throw new FlistError('FLIST_MOUNT_FAILED', `Cannot mount by fuse-native: ${why}`, {
-      hint: `${hint}, or leave --driver out: our own driver needs neither`,
-      cause,
-    })
-  }
-}
-
-function explain(error: unknown): [why: string, hint: string] {
-  const code = systemCode(error)
-  const text = describeError(error).split('\n')[0] ?? ''
-  if (code === 'ERR_MODULE_NOT_FOUND' || code === 'MODULE_NOT_FOUND') {
-    return ['the package is not installed', 'Install it beside flistfs: npm install fuse-native@2.2.6']
-  }
-  if (text.includes('libfuse.so.2')) {
-    return [
-      `libfuse 2 cannot be loaded (${text})`,
-      'Install it (Debian: libfuse2, newer ones libfuse2t64; Fedora: fuse-libs)',
-    ]
-  }
-  return [`it does not load (${text})`, 'Install it where it runs: x86-64 with glibc and libfuse 2']
+export interface FuseNativeParts extends Omit<OperationParts, 'late' | 'misses'> {
+  /** Its thread has no device to write to: replies come by message. */
+  readonly fetch: FetchClient
+  /** Milliseconds until a read ends though the fetch thread says nothing; undefined: none. */
+  readonly readDeadlineMs: number | undefined
 }
 
 /**
@@ -53,14 +33,16 @@ function explain(error: unknown): [why: string, hint: string] {
  */
 export class FuseNativeMount {
   readonly #words: MountWords
-  readonly #parts: OperationParts
+  readonly #late: LateReads
   readonly #fuse: InstanceType<Package>
   #device = -1
 
-  constructor(Fuse: Package, words: MountWords, parts: OperationParts) {
+  constructor(Fuse: Package, words: MountWords, parts: FuseNativeParts) {
     this.#words = words
-    this.#parts = parts
-    const operations = new FuseNativeOperations(parts)
+    const late = new LateReads(parts.readDeadlineMs)
+    parts.fetch.onReply = (reply) => late.reply(reply)
+    this.#late = late
+    const operations = new FuseNativeOperations({ ...parts, late, misses: parts.fetch })
     this.#fuse = new Fuse(words.directory, operations.operations(), { timeout: false })
     // What its options cannot say, and what it does wrong; the version is pinned.
     Object.assign(this.#fuse, {
@@ -108,7 +90,7 @@ export class FuseNativeMount {
     const poll = new PollSet([this.#device])
     while (isDevice(this.#device)) {
       // libfuse waits for its own threads, and those for reads that nobody wants any more.
-      if (poll.wait(0) > 0 && (poll.events(0) & POLLERR) !== 0) this.#parts.late.failAll()
+      if (poll.wait(0) > 0 && (poll.events(0) & POLLERR) !== 0) this.#late.failAll()
       await sleep(LOOK_EVERY_MS)
     }
   }

@@ -2,10 +2,10 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { filesystemSuite } from '../vfs/filesystem-suite.ts'
-import { ArchiveMaker, DIR, everything, FILE, type SampleArchive } from '../vfs/sample-archive.ts'
-import { DIFFERENCES, DRIVER, NO_FUSE_NATIVE } from './fuse-native-differences.ts'
-import { MountView, NO_MOUNT, serve } from './served-mount.ts'
+import { filesystemSuite } from '../../vfs/filesystem-suite.ts'
+import { ArchiveMaker, DIR, everything, FILE, type SampleArchive } from '../../vfs/sample-archive.ts'
+import { DIFFERENCES, DRIVER, NO_FUSE_NATIVE } from './differences.ts'
+import { MountView, NO_MOUNT, serve } from '../served-mount.ts'
 
 const skip = NO_MOUNT || NO_FUSE_NATIVE
 const latin1 = (text: string): Buffer => Buffer.from(text, 'latin1')

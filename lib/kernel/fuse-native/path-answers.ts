@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer'
-import { ERRNO } from '../base/index.ts'
-import { type RowOrErrno, S_IFDIR, S_IFLNK, type Tree } from '../vfs/index.ts'
+import { ERRNO } from '../../base/index.ts'
+import { type RowOrErrno, S_IFDIR, S_IFLNK, type Tree } from '../../vfs/index.ts'
 
 const SLASH = 0x2f
 const S_IFCHR = 0o020000

@@ -1,9 +1,9 @@
 import t from 'tap'
-import { ERRNO } from '../../lib/base/index.ts'
-import { PathAnswers } from '../../lib/kernel/index.ts'
-import { Tree } from '../../lib/vfs/index.ts'
-import { openSample } from '../vfs/open-sample.ts'
-import { ArchiveMaker, DIR, FILE } from '../vfs/sample-archive.ts'
+import { ERRNO } from '../../../lib/base/index.ts'
+import { PathAnswers } from '../../../lib/kernel/fuse-native/path-answers.ts'
+import { Tree } from '../../../lib/vfs/index.ts'
+import { openSample } from '../../vfs/open-sample.ts'
+import { ArchiveMaker, DIR, FILE } from '../../vfs/sample-archive.ts'
 
 t.test('find() knows names that are no text by their text, and no other', async (t) => {
   const content = Buffer.from('x')

@@ -1,6 +1,6 @@
 import t from 'tap'
-import { ERRNO } from '../../lib/base/index.ts'
-import { LateReads } from '../../lib/kernel/index.ts'
+import { ERRNO } from '../../../lib/base/index.ts'
+import { LateReads } from '../../../lib/kernel/fuse-native/late-reads.ts'
 
 const reply = (lo: number, text: string, errno = 0) => ({ lo, hi: 0, errno, content: Buffer.from(text) })
 

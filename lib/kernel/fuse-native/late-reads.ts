@@ -1,5 +1,5 @@
-import { ERRNO } from '../base/index.ts'
-import type { ReplyMessage } from './fetch-messages.ts'
+import { ERRNO } from '../../base/index.ts'
+import type { ReplyMessage } from '../fetch-messages.ts'
 
 interface LateRead {
   readonly out: Buffer

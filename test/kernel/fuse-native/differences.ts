@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer'
-import { loadFuseNative } from '../../lib/kernel/index.ts'
-import type { Differences } from '../vfs/filesystem-suite.ts'
+import { loadFuseNative } from '../../../lib/kernel/index.ts'
+import type { Differences } from '../../vfs/filesystem-suite.ts'
 
 export const DRIVER = ['--driver', 'fuse-native']
 
