@@ -20,3 +20,9 @@ export const DIFFERENCES: Differences = {
   name: (name) => (isUtf8(name) ? undefined : "fuse-native's names are texts"),
   target: (target) => (isUtf8(target) ? undefined : "fuse-native's targets are texts"),
 }
+
+/** Tests of kernelSuite() that it cannot pass. */
+export const CANNOT: Readonly<Record<string, string>> = {
+  'file handles hold when the kernel forgot everything':
+    'fuse-native has no node ids: a handle ends when the kernel forgets the file',
+}

@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { filesystemSuite } from '../../vfs/filesystem-suite.ts'
 import { ArchiveMaker, DIR, everything, FILE, type SampleArchive } from '../../vfs/sample-archive.ts'
-import { DIFFERENCES, DRIVER, NO_FUSE_NATIVE } from './differences.ts'
+import { kernelSuite } from '../kernel-suite.ts'
+import { CANNOT, DIFFERENCES, DRIVER, NO_FUSE_NATIVE } from './differences.ts'
 import { MountView, NO_MOUNT, serve } from '../served-mount.ts'
 
 const skip = NO_MOUNT || NO_FUSE_NATIVE
@@ -37,17 +38,7 @@ t.test('a mount by fuse-native shows what is in the archive', { skip, timeout: 6
     await t.rejects(view.readlink(latin1('links/broken')), { code: 'EILSEQ' }, 'half a target is none')
     t.equal((await view.lstat(latin1('times/1901'))).mtimeNs, 0n, 'before 1970')
   })
-  await t.test('nothing can be changed', async (t) => {
-    const path = (name: string): Buffer => new MountView(served).path(latin1(name))
-    await t.rejects(served.examiner.ask('change', path('files/new'), 'create'), { code: 'EROFS' })
-    for (const op of ['write', 'unlink', 'chmod', 'setxattr'])
-      await t.rejects(served.examiner.ask('change', path('files/one'), op), { code: 'EROFS' }, op)
-  })
-  await t.test('a program runs', async (t) => {
-    const program = new MountView(served).path(latin1('program'))
-    const [code] = (await served.examiner.ask('run', program, ['/proc/self/mounts'])) as [number]
-    t.equal(code, 0)
-  })
+  await t.test('what only a kernel can ask', async (t) => kernelSuite(t, served, CANNOT))
 })
 
 t.test('an archive without extended attributes, by fuse-native', { skip, timeout: 300_000 }, async (t) => {
