@@ -59,10 +59,11 @@ function kindOf(argument: Argument, path: readonly string[]): Kind {
 }
 
 /**
- * A command that prints the folders where something of ours is mounted, a line each. It asks mountinfo, not the folders: one
+ * A command that prints the folders where something of ours is mounted, also in the place of Zero-OS's mounters, a line each.
+ * It asks mountinfo, not the folders: one
  * whose server is dead would hang whoever looks at it. Blanks stand there as octal digits.
  */
-export const MOUNTS_COMMAND = String.raw`sed -n -e 's/^[^ ]* [^ ]* [^ ]* [^ ]* \([^ ]*\) .* - fuse\.flistfs .*/\1/p' -e 's/^[^ ]* [^ ]* [^ ]* [^ ]* \([^ ]*\) .* - overlay flistfs .*/\1/p' /proc/self/mountinfo | sed -E 's/\\([0-7]{3})/\\0\1/g'`
+export const MOUNTS_COMMAND = String.raw`sed -nE 's/^([^ ]* ){4}([^ ]*) .* - (fuse\.(flistfs|g8ufs)|overlay flistfs) .*/\2/p' /proc/self/mountinfo | sed -E 's/\\([0-7]{3})/\\0\1/g'`
 
 /** One word of a shell. */
 export function quoted(text: string): string {
