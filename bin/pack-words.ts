@@ -69,6 +69,7 @@ function packWords(source: string, archive: string, words: Words): PackWords {
     owner: words.owner,
     group: words.group,
     mtime: words.mtime,
+    numericOwner: words.numericOwner ?? false,
     oneFileSystem: words.oneFileSystem ?? false,
     follow: words.follow ?? false,
     threads: words.jobs,

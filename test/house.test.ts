@@ -31,7 +31,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   bin: ['commander'],
   commands: ['prom-client', 'smol-toml'],
-  flist: ['capnp-es', 'tar-stream', 'yaml'],
+  flist: ['capnp-es', 'tar-stream', 'yaml', 'hash-wasm'],
   store: ['undici', 'redis', 'aws4fetch', 'smol-toml', 'hash-wasm', 'snappy', 'lru-cache'],
   oci: ['undici'],
   kernel: ['fuse-native'],

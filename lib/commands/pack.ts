@@ -27,6 +27,7 @@ export interface PackWords {
   readonly group: string | undefined
   /** As in tar: a time, or the path of a file that has it. */
   readonly mtime: string | undefined
+  readonly numericOwner: boolean
   readonly oneFileSystem: boolean
   readonly follow: boolean
   readonly threads: number | undefined

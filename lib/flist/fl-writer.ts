@@ -1,18 +1,11 @@
 import { isUtf8 } from 'node:buffer'
-import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { closeSync, openSync, rmSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import { LIMITS } from '../base/index.ts'
 import { BulkInsert } from './bulk-insert.ts'
 import { FILE_TYPE, isKnownType } from './file-type.ts'
-import {
-  EXTENSION_TABLES,
-  FIXED_CHANGE_COUNTER,
-  FIXED_VERSION_NUMBER,
-  FL_INDEXES,
-  FL_TABLES,
-  SQLITE_HEADER,
-} from './fl-schema.ts'
+import { EXTENSION_TABLES, FL_INDEXES, FL_TABLES } from './fl-schema.ts'
+import { fixHeader, publishFile } from './sqlite-file.ts'
 import { checkXattr } from './xattr-rules.ts'
 
 export interface FlInode {
@@ -126,6 +119,11 @@ export class FlWriter {
       .run(key, value)
   }
 
+  /** True where something was added that rfs's own tables have no place for. */
+  get hasExtensions(): boolean {
+    return this.#extensions.size > 0
+  }
+
   /** Completes the archive and publishes it. */
   finish(): void {
     this.#checkOpen()
@@ -141,9 +139,8 @@ export class FlWriter {
       this.#database.exec('COMMIT')
       this.#database.close()
       fixHeader(this.#temporary)
-      renameSync(this.#temporary, this.#path)
+      publishFile(this.#temporary, this.#path)
       this.#open = false
-      syncFolder(this.#path)
     } finally {
       this.abort()
     }
@@ -235,30 +232,4 @@ function isWithin(value: number, least: number, most: number): boolean {
 
 function isByte(value: number): boolean {
   return isWithin(value, 0, 255)
-}
-
-function fixHeader(path: string): void {
-  const fd = openSync(path, 'r+')
-  try {
-    const field = Buffer.alloc(4)
-    const put = (value: number, at: number): void => {
-      field.writeUInt32BE(value)
-      writeSync(fd, field, 0, 4, at)
-    }
-    put(FIXED_CHANGE_COUNTER, SQLITE_HEADER.changeCounter)
-    put(FIXED_CHANGE_COUNTER, SQLITE_HEADER.versionValidFor)
-    put(FIXED_VERSION_NUMBER, SQLITE_HEADER.versionNumber)
-    fsyncSync(fd)
-  } finally {
-    closeSync(fd)
-  }
-}
-
-function syncFolder(path: string): void {
-  const fd = openSync(dirname(path), 'r')
-  try {
-    fsyncSync(fd)
-  } finally {
-    closeSync(fd)
-  }
 }

@@ -3,15 +3,28 @@ import { FlWriter } from './fl-writer.ts'
 import type { TreeBuilder } from './tree-builder.ts'
 import { TreeRows } from './tree-rows.ts'
 
+export interface WriteOptions {
+  readonly signal: AbortSignal
+  /** v1: write no names of users and groups, which are those of this machine. fl has only numbers. */
+  readonly numericOwner?: boolean
+}
+
 const ROWS_PER_TURN = 8192
+/** Marks archives with tables of ours; its value is their version. */
+const FORMAT_TAG = 'x-flistfs'
+const FORMAT_VERSION = '1'
 
 /**
  * Publishes a collected tree as an archive of its format, with its routes and tags. Rows are in the order of the index, so that
  * the bytes depend on the tree alone. A file of that name is replaced at the end; nothing is left behind where it fails.
  * Throws FLIST_ARCHIVE_DAMAGED, FLIST_LIMIT, FLIST_INTERRUPTED.
  */
-export async function writeArchive(tree: TreeBuilder, path: string, signal: AbortSignal): Promise<void> {
-  await writeFl(new TreeRows(tree), path, signal)
+export async function writeArchive(tree: TreeBuilder, path: string, options: WriteOptions): Promise<void> {
+  const { signal, numericOwner = false } = options
+  const rows = new TreeRows(tree)
+  if (tree.format === 'fl') return writeFl(rows, path, signal)
+  const { writeV1 } = await import('./v1/write-v1.ts')
+  await writeV1(rows, path, { signal, numericOwner })
 }
 
 async function writeFl(rows: TreeRows, path: string, signal: AbortSignal): Promise<void> {
@@ -25,6 +38,7 @@ async function writeFl(rows: TreeRows, path: string, signal: AbortSignal): Promi
     await nextTurn()
     signal.throwIfAborted()
   }
+  if (writer.hasExtensions && !tree.tags.has(FORMAT_TAG)) writer.addTag(FORMAT_TAG, FORMAT_VERSION)
   writer.finish()
 }
 

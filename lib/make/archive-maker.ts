@@ -15,6 +15,8 @@ export interface MakerOptions {
   /** Write user names, passwords and tokens of stores into the archive. */
   readonly keepSecrets?: boolean | undefined
   readonly tags?: ReadonlyMap<string, string> | undefined
+  /** v1: write no names of users and groups, which are those of this machine. */
+  readonly numericOwner?: boolean | undefined
   /** Threads that make blocks; one a core by default. */
   readonly threads?: number | undefined
   /** Plain bytes that became blocks, so far. */
@@ -83,7 +85,7 @@ export class ArchiveMaker {
     await this.writer.sync()
     signal.throwIfAborted()
     try {
-      await writeArchive(this.tree, archive, signal)
+      await writeArchive(this.tree, archive, { signal, numericOwner: this.#options.numericOwner ?? false })
     } catch (error) {
       if (systemCode(error) === '') throw error
       const why = systemCode(error)

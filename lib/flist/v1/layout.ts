@@ -6,7 +6,10 @@ export const DIR = {
   size: 0 /* u64 */,
   modified: 8 /* u32, seconds */,
   created: 12 /* u32, seconds: st_ctime */,
+  name: 0 /* pointer, Text */,
+  location: 1 /* pointer, Text: the path, without a slash at its ends */,
   contents: 2 /* pointer, List(Inode) */,
+  parent: 3 /* pointer, Text: a key */,
   aclKey: 4 /* pointer, Text */,
 } as const
 
@@ -36,6 +39,16 @@ export const ACI = {
   gid: 16 /* i64, default -1: stored XOR -1 */,
   uname: 0 /* pointer, Text */,
   gname: 1 /* pointer, Text */,
+} as const
+
+/** What a writer makes of them: words of data, and pointers. */
+export const STRUCTS = {
+  dir: { data: 2, pointers: 5 },
+  inode: { data: 3, pointers: 3 },
+  file: { data: 1, pointers: 1 },
+  fileBlock: { data: 0, pointers: 2 },
+  special: { data: 1, pointers: 1 },
+  aci: { data: 3, pointers: 3 },
 } as const
 
 /** Key of the root's Dir: BLAKE2b-128 of nothing, in hex. */

@@ -7,6 +7,7 @@ import { MessageError } from './capnp.ts'
 import { DirectoryReader, type Subdirectory } from './directory-reader.ts'
 import { Entries } from './entries.ts'
 import { ROOT_KEY } from './layout.ts'
+import { ROUTES_TAG, taggedRoutes } from './route-tags.ts'
 import { backendRoute, routerRoutes } from './routes.ts'
 
 export interface ReadV1Options {
@@ -36,6 +37,7 @@ export async function readV1(databasePath: string, builder: TreeSink, options: R
     if (options.routerYaml !== undefined) builder.routes.push(...routerRoutes(options.routerYaml))
     const backend = backendRoute(tags.get('backend'))
     if (backend !== undefined) builder.routes.push(backend)
+    builder.routes.push(...taggedRoutes(tags.get(ROUTES_TAG)))
     await new TreeWalk(entries, builder, options).run()
   } finally {
     entries.close()
