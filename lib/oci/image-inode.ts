@@ -22,6 +22,8 @@ export interface ImageInode {
 }
 
 const IMPLIED_MODE = 0o755
+/** Linux has no other for symbolic links. */
+const LINK_MODE = 0o777
 const ID_MAX = 0xffff_ffff
 /** The kernel's `dev_t`. */
 const MAJOR_MAX = 0xfff
@@ -59,7 +61,7 @@ export function checkedInode(entry: TarEntry, layer: number, number: number, no:
   }
   return {
     type,
-    mode,
+    mode: type === 'symlink' ? LINK_MODE : mode,
     uid,
     gid,
     size,
