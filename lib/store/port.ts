@@ -7,6 +7,11 @@ export interface BlockSource {
    * _PROTOCOL / FLIST_TIMEOUT, and FLIST_INTERRUPTED when `signal` aborts. May be called again at any time.
    */
   get(id: Buffer, signal: AbortSignal): Promise<Buffer | undefined>
+  /**
+   * The stored bytes of a small block that lies on this machine's own disk, without waiting for anybody. Undefined says nothing but
+   * that `get` is the one to ask. Never throws.
+   */
+  getNow?(id: Buffer): Buffer | undefined
   [Symbol.asyncDispose](): Promise<void>
 }
 
@@ -31,5 +36,7 @@ export interface BlockReader {
    * FLIST_INTERRUPTED when `signal` aborts.
    */
   read(ref: BlockRef, signal: AbortSignal): Promise<Buffer>
+  /** The same bytes where they are to be had without waiting; undefined: `read` is the one to ask. Never throws. */
+  readNow?(ref: BlockRef): Buffer | undefined
   [Symbol.asyncDispose](): Promise<void>
 }
