@@ -56,6 +56,7 @@ export const EXAMPLES: Readonly<Record<string, readonly (readonly [string, strin
     ['diff debian-12.fl debian-13.fl', 'A letter, a path, and what differs'],
     ['diff debian.fl /srv/debian --ignore mtime --stat', 'An archive and a folder, counted'],
   ],
+  unpack: [['unpack debian.fl /srv/debian', 'All of it as files']],
   du: [['du debian-12.fl debian-13.fl', 'What two archives share']],
   pack: [
     ['pack /srv/image app.fl --store dir:///srv/blocks', 'A folder; its blocks into another'],

@@ -11,6 +11,7 @@ import { addMountOptions, mountRequest } from './mount-options.ts'
 import { Output, write } from './output.ts'
 import { addPack } from './pack-words.ts'
 import { addSetup } from './setup-words.ts'
+import { addUnpack } from './unpack-words.ts'
 import { addUpgrade } from './upgrade-words.ts'
 import { applySettings } from './settings.ts'
 import { type Context, verb } from './verb.ts'
@@ -53,6 +54,7 @@ const VERBS: readonly Add[] = [
   addConvert,
   addLooking,
   addDiff,
+  addUnpack,
   addCache,
   addConfig,
   addCompletion,

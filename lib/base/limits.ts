@@ -82,6 +82,9 @@ export const LIMITS = {
   waitingPerStore: 1024,
   /** Milliseconds. */
   storeStallMs: 2_000,
+  /** Files that `unpack` writes at a time, and blocks that it waits for. */
+  unpackFilesAtOnce: 64,
+  unpackBlocksAtOnce: 64,
   /** Connections to one store. */
   connectionsPerStore: 16,
   /** Milliseconds a block's failure is remembered: the kernel asks up to three times before a reader sees EIO. */

@@ -1,12 +1,14 @@
 import { LIMITS, type Log } from '../base/index.ts'
 import {
   BlockCache,
+  type BlockReader,
   CachedReader,
   cacheSummary,
   defaultCacheBytes,
   openReader,
   parseStoreRoute,
   parseStoreUrl,
+  type RoutedReader,
 } from '../store/index.ts'
 import type { OpenedArchive } from './open-archive.ts'
 
@@ -39,18 +41,48 @@ export async function openContent(
   words: ContentWords,
   log: Log,
 ): Promise<OpenedContent> {
-  const { stores, timeoutMs = LIMITS.readTimeoutMs } = words
-  const isOwn = stores.length > 0
-  const routes = isOwn ? stores.map((store) => ({ ...parseStoreRoute(store), trusted: true })) : [...index.routes]
   const bytesMax = cacheLimit(cacheDir, words)
   const cache = await BlockCache.open(cacheDir, { bytesMax, freeBytesMin: LIMITS.freeDiskBytesMin, log })
-  const inner = openReader({ routes, baseDir: isOwn ? process.cwd() : baseDir, timeoutMs, log })
-  const reader = new CachedReader(cache, inner, { failureMemoryMs: LIMITS.failureMemoryMs, log })
+  const stores = openStores({ index, baseDir }, words, log)
+  const reader = new CachedReader(cache, stores, { failureMemoryMs: LIMITS.failureMemoryMs, log })
   return {
     cache,
     reader,
     async [Symbol.asyncDispose]() {
       await reader[Symbol.asyncDispose]()
+      await cache.close()
+    },
+  }
+}
+
+/** The stores alone: the operator's, else the archive's own. */
+export function openStores(
+  { index, baseDir }: Pick<OpenedArchive, 'index' | 'baseDir'>,
+  { stores, timeoutMs = LIMITS.readTimeoutMs }: ContentWords,
+  log: Log,
+): RoutedReader {
+  const isOwn = stores.length > 0
+  const routes = isOwn ? stores.map((store) => ({ ...parseStoreRoute(store), trusted: true })) : [...index.routes]
+  return openReader({ routes, baseDir: isOwn ? process.cwd() : baseDir, timeoutMs, log })
+}
+
+/** Blocks for one pass over all of an archive: what the cache has comes from there, and nothing is added to it. */
+export async function openSupply(
+  archive: Pick<OpenedArchive, 'index' | 'baseDir' | 'cacheDir'>,
+  words: ContentWords,
+  log: Log,
+): Promise<BlockReader> {
+  const bytesMax = cacheLimit(archive.cacheDir, words)
+  const cache = await BlockCache.open(archive.cacheDir, { bytesMax, freeBytesMin: LIMITS.freeDiskBytesMin, log })
+  const stores = openStores(archive, words, log)
+  return {
+    async read(ref, signal) {
+      const at = cache.find(ref.key)
+      const bytes = at === undefined || at.bytes !== ref.plainBytes ? undefined : cache.read(at)
+      return bytes ?? (await stores.read(ref, signal))
+    },
+    async [Symbol.asyncDispose]() {
+      await stores[Symbol.asyncDispose]()
       await cache.close()
     },
   }

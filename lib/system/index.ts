@@ -50,3 +50,4 @@ export {
 export { giveBackMemory, keepFreedBlocks } from './memory.ts'
 export { isNotified, notifyManager, watchdogEveryMs } from './notify.ts'
 export { KnownIds, mayMount } from './privileges.ts'
+export { chownAt, linkAt, mknodAt, setTime, setTimeAt, setXattrAt, setXattrOf, symlinkAt } from './entries.ts'

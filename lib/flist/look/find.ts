@@ -12,8 +12,8 @@ export interface FindContext {
   readonly step: Step
   /** The path the walk began with. */
   readonly start: Buffer
-  emit(bytes: Buffer): void
-  quit(): void
+  readonly emit: (bytes: Buffer) => void
+  readonly quit: () => void
 }
 
 type Test = (context: FindContext) => boolean

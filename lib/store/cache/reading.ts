@@ -3,7 +3,7 @@ import { geteuid } from 'node:process'
 import { DatabaseSync } from 'node:sqlite'
 import { pathToFileURL } from 'node:url'
 import { FlistError, LIMITS } from '../../base/index.ts'
-import { newerLayout, pragma } from './database.ts'
+import { databaseInode, newerLayout, pragma } from './database.ts'
 import { CACHE_LAYOUT, databasePath } from './layout.ts'
 
 export interface ReadableDatabase {
@@ -36,6 +36,20 @@ export function openForReading(cacheDir: string): ReadableDatabase | undefined {
   db = new DatabaseSync(url, { readOnly: true })
   checkReadable(db, cacheDir)
   return { db, stamp }
+}
+
+/**
+ * True where there is no database, or one whose maker was killed before its tables were in it: the next one who may write makes them.
+ */
+export function isAbsent(cacheDir: string): boolean {
+  if (databaseInode(cacheDir) === 0n) return true
+  try {
+    using db = new DatabaseSync(databasePath(cacheDir), { readOnly: true, timeout: LIMITS.cacheBusyTimeoutMs })
+    return pragma(db, 'application_id') === 0 && pragma(db, 'user_version') === 0
+  } catch {
+    // What is wrong with it is found when it is opened to be read.
+    return false
+  }
 }
 
 /** Closes what it refuses. */

@@ -2,8 +2,7 @@ import { statfsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { DatabaseSync } from 'node:sqlite'
 import { describeError, FlistError, LIMITS } from '../../base/index.ts'
-import { databaseInode } from './database.ts'
-import { openForReading } from './reading.ts'
+import { isAbsent, openForReading } from './reading.ts'
 
 export interface CacheSummary {
   readonly bytes: number
@@ -17,7 +16,7 @@ export interface CacheSummary {
 
 /** Totals of a cache folder, for people; zeros where there is none. Throws FLIST_CACHE_UNUSABLE where it cannot be read. */
 export function cacheSummary(dir: string): CacheSummary {
-  if (databaseInode(dir) === 0n) return { bytes: 0, blocks: 0, segments: 0, pins: [], bytesMax: 0 }
+  if (isAbsent(dir)) return { bytes: 0, blocks: 0, segments: 0, pins: [], bytesMax: 0 }
   let db: DatabaseSync | undefined
   try {
     db = openForReading(dir)?.db

@@ -1,9 +1,8 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { describeError, FlistError } from '../../base/index.ts'
-import { databaseInode } from './database.ts'
 import type { Location } from './layout.ts'
-import { openForReading } from './reading.ts'
+import { isAbsent, openForReading } from './reading.ts'
 
 const ROWS_TO_A_TURN = 4096
 
@@ -33,7 +32,7 @@ export class CacheView {
 
   /** Undefined where there is no cache yet. Throws FLIST_CACHE_UNUSABLE. */
   static open(dir: string): CacheView | undefined {
-    if (databaseInode(dir) === 0n) return undefined
+    if (isAbsent(dir)) return undefined
     return explained(dir, () => {
       const readable = openForReading(dir)
       if (readable === undefined) throw new Error('it belongs to another user, or others may write it')

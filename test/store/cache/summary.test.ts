@@ -1,14 +1,27 @@
-import fs from 'node:fs'
+import fs, { mkdirSync } from 'node:fs'
+import { DatabaseSync } from 'node:sqlite'
 import t from 'tap'
 import { LIMITS } from '../../../lib/base/index.ts'
-import { segmentPath } from '../../../lib/store/cache/layout.ts'
+import { databasePath, segmentPath } from '../../../lib/store/cache/layout.ts'
 import { cacheSummary, defaultCacheBytes } from '../../../lib/store/cache/summary.ts'
+import { CacheView } from '../../../lib/store/cache/view.ts'
 import { isGone, thisProcess } from '../../../lib/store/cache/writer-identity.ts'
 
 void t.test('cacheSummary() is zero where there is no cache, and refuses a damaged one', (t) => {
   t.match(cacheSummary(`${t.testdir()}/none`), { bytes: 0, blocks: 0, segments: 0 })
   const dir = t.testdir({ v1: { 'cache.db': 'x'.repeat(5000) } })
   t.throws(() => cacheSummary(dir), { code: 'FLIST_CACHE_UNUSABLE' })
+  t.end()
+})
+
+void t.test('a database whose maker was killed before it had tables holds nothing', (t) => {
+  const dir = t.testdir()
+  mkdirSync(`${dir}/v1`, { mode: 0o700 })
+  const db = new DatabaseSync(databasePath(dir))
+  db.exec('PRAGMA journal_mode = WAL')
+  db.close()
+  t.equal(cacheSummary(dir).blocks, 0)
+  t.equal(CacheView.open(dir), undefined)
   t.end()
 })
 

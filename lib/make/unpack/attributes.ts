@@ -1,0 +1,74 @@
+import { fchmodSync, fchownSync } from 'node:fs'
+import { errnoName, systemCode } from '../../base/index.ts'
+import type { FlistIndex, RowStat } from '../../flist/index.ts'
+import { chownAt, setTime, setTimeAt, setXattrAt, setXattrOf, zeroEnded } from '../../system/index.ts'
+import type { LeftOuts } from './left-out.ts'
+
+const SET_IDS = 0o6000
+
+/** Gives entries the attributes an archive has for them, and notes what may not be given. */
+export class Attributes {
+  readonly #index: FlistIndex
+  readonly #left: LeftOuts
+  readonly #uid = process.getuid?.() ?? 0
+  readonly #gid = process.getgid?.() ?? 0
+  /** Owners are not even tried as a user: they would all be refused. */
+  readonly #isRoot = this.#uid === 0
+
+  constructor(index: FlistIndex, left: LeftOuts) {
+    this.#index = index
+    this.#left = left
+  }
+
+  /** Of an open file or folder: owner before mode and attributes, because a change of owner takes setuid and capabilities away. */
+  ofOpen(fd: number, stat: RowStat, path: Buffer): void {
+    const owned = this.#owner(stat, path, () => fchownSync(fd, stat.uid, stat.gid))
+    this.#try(path, 'mode', () => fchmodSync(fd, this.#modeOf(stat, owned)))
+    for (const { name, value } of this.#index.xattrs(stat.row)) {
+      this.#note(path, 'xattr', setXattrOf(fd, zeroEnded(name), value), name)
+    }
+    this.#note(path, 'time', setTime(fd, stat.mtime, stat.mtimeNs))
+  }
+
+  /** Of what cannot be opened: links and special files. Those are made with their mode. */
+  ofEntry(dir: number, name: Buffer, stat: RowStat, path: Buffer): void {
+    this.#owner(stat, path, () => {
+      const result = chownAt(dir, name, stat.uid, stat.gid)
+      if (result < 0) throw Object.assign(new Error(errnoName(-result)), { code: errnoName(-result) })
+    })
+    for (const { name: attribute, value } of this.#index.xattrs(stat.row)) {
+      this.#note(path, 'xattr', setXattrAt(dir, name, zeroEnded(attribute), value), attribute)
+    }
+    this.#note(path, 'time', setTimeAt(dir, name, stat.mtime, stat.mtimeNs))
+  }
+
+  #owner(stat: RowStat, path: Buffer, chown: () => void): boolean {
+    if (stat.uid === this.#uid && stat.gid === this.#gid) return true
+    if (!this.#isRoot) {
+      this.#left.add(path, 'owner', `it belongs to ${stat.uid}:${stat.gid}, which needs root`)
+      return false
+    }
+    return this.#try(path, 'owner', chown)
+  }
+
+  /** A setuid file that belongs to the wrong user would be another program. */
+  #modeOf(stat: RowStat, owned: boolean): number {
+    return stat.mode & (owned ? 0o7777 : 0o7777 & ~SET_IDS)
+  }
+
+  #try(path: Buffer, kind: 'owner' | 'mode', work: () => void): boolean {
+    try {
+      work()
+      return true
+    } catch (error) {
+      this.#left.add(path, kind, systemCode(error))
+      return false
+    }
+  }
+
+  #note(path: Buffer, kind: 'xattr' | 'time', result: number, name?: Buffer): void {
+    if (result >= 0) return
+    const what = name === undefined ? '' : `${name.toString()}: `
+    this.#left.add(path, kind, `${what}${errnoName(-result)}`)
+  }
+}
