@@ -20,7 +20,7 @@ function decode(name: Buffer): string {
 }
 
 function parse(pattern: string): Part[] {
-  const chars = [...pattern]
+  const chars = Array.from(pattern)
   const parts: Part[] = []
   for (let at = 0; at < chars.length; at += 1) {
     const char = chars[at] ?? ''
@@ -64,7 +64,7 @@ function charSet(body: readonly string[]): (char: string) => boolean {
 
 /** Tries the last `*` again with one character more whenever what follows does not fit. */
 function matches(parts: readonly Part[], text: string): boolean {
-  const chars = [...text]
+  const chars = Array.from(text)
   let at = 0
   let part = 0
   let star = -1
