@@ -8,6 +8,8 @@ import { abortError, PROTOCOL_HINT, storeError, UNREACHABLE_HINT } from './store
 // O_NONBLOCK: opening a FIFO in the folder must not wait for its writer.
 const OPEN_FLAGS = constants.O_RDONLY | constants.O_NONBLOCK
 
+const THERE = Buffer.alloc(0)
+
 /** Calls a dead network folder may hold: libuv has four threads for the whole process. */
 const STUCK_CALLS_MAX = 2
 
@@ -48,6 +50,21 @@ export class DirSource implements BlockSource {
   getNow(id: Buffer): Buffer | undefined {
     const hex = id.toString('hex')
     return this.#local.read(this.#flat ? '.' : hex.slice(0, 2), hex)
+  }
+
+  async has(id: Buffer, signal: AbortSignal): Promise<boolean> {
+    const hex = id.toString('hex')
+    const isThere = (path: string): Promise<Buffer | undefined> =>
+      this.#call((done) => {
+        stat(path, (error, about) => {
+          if (error !== null) done(absent(error) ? undefined : error)
+          else done(undefined, about.isFile() && about.size > 0 ? THERE : undefined)
+        })
+      }, signal)
+    if ((await isThere(this.#path(hex, false))) !== undefined) return true
+    if ((await isThere(this.#path(hex, true))) !== undefined) return true
+    await this.#call((done) => needFolder(this.#root, done), signal)
+    return false
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -43,6 +43,21 @@ export class HttpSource implements BlockSource {
     return undefined
   }
 
+  async has(id: Buffer, signal: AbortSignal): Promise<boolean> {
+    const hex = id.toString('hex')
+    for (const layout of this.#layouts) {
+      const url = this.#url(layout(hex))
+      const answer = await this.#client.send('HEAD', url, this.#headers(url), undefined, signal)
+      if (answer.status === 200) return true
+      // Where it leads, and what a server without HEAD has, only a real request tells.
+      if (REDIRECTS.has(answer.status) || answer.status === 405 || answer.status === 501) {
+        return (await this.get(id, signal)) !== undefined
+      }
+      if (answer.status !== 404 && answer.status !== 410) throw this.#client.refusal(answer)
+    }
+    return false
+  }
+
   [Symbol.asyncDispose](): Promise<void> {
     return this.#client.close()
   }
