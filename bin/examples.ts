@@ -75,6 +75,11 @@ export const EXAMPLES: Readonly<Record<string, readonly (readonly [string, strin
     ],
     ['convert oci-archive:app.tar app.fl --store dir:///srv/blocks --no-startup', 'An archive of an OCI layout'],
   ],
+  export: [
+    ['export app.fl oci:app-image:1.0 --store dir:///srv/blocks', 'An OCI layout; skopeo, buildah and umoci read it'],
+    ['export app.fl docker-archive:app.tar:app:1.0', 'For docker load'],
+    ['export app.fl registry.example.org/team/app:1.0', 'To a registry'],
+  ],
   cache: [
     ['cache list', 'What the cache holds, by archive'],
     ['cache prune --to 5G', 'Remove what was used longest ago until 5 GiB are left'],

@@ -5,6 +5,7 @@ import { addConfig } from './config-words.ts'
 import { addConvert } from './convert-words.ts'
 import { programExamples } from './examples.ts'
 import { addCache } from './cache-words.ts'
+import { addExport } from './export-words.ts'
 import { addDiff } from './diff-words.ts'
 import { addLooking } from './look-words.ts'
 import { addMountOptions, mountRequest } from './mount-options.ts'
@@ -25,7 +26,11 @@ export async function run(words: readonly string[], signal: AbortSignal): Promis
   let code = 0
   const program = buildProgram({ output, signal }, (value) => (code = value), words[0])
   try {
-    await program.parseAsync([...words], { from: 'user' })
+    // All verbs have --json: where none is named, it is not --json that is wrong.
+    const isVerb = (word: string): boolean =>
+      program.commands.some((one) => one.name() === word || one.alias() === word)
+    const known = words.some(isVerb) ? words : words.filter((word) => word !== '--json')
+    await program.parseAsync([...known], { from: 'user' })
     return code
   } catch (error) {
     if (error instanceof CommanderError) return usageCode(error, output)
@@ -36,7 +41,8 @@ export async function run(words: readonly string[], signal: AbortSignal): Promis
 /** Help and version are no errors; commander has written them. */
 function usageCode(error: CommanderError, output: Output): number {
   if (error.exitCode === 0) return 0
-  const [what = '', suggestion] = error.message.replace(/^error: /, '').split('\n')
+  const [said = '', suggestion] = error.message.replace(/^error: /, '').split('\n')
+  const what = said.replace(/\.$/, '')
   const hint = suggestion ?? 'See `flistfs --help`'
   return output.fail(new FlistError('FLIST_USAGE', `Cannot understand the command line: ${what}`, { hint }))
 }
@@ -52,6 +58,7 @@ const VERBS: readonly Add[] = [
   addWatching,
   addPack,
   addConvert,
+  addExport,
   addLooking,
   addDiff,
   addUnpack,

@@ -31,7 +31,8 @@ export interface PackedImage extends MadeArchive {
 /** Tag of an archive that was made of an image: the image's configuration. */
 export const CONFIG_TAG = 'x-oci-config'
 
-const STARTUP = '.startup.toml'
+/** From which Zero-OS knows what to start. */
+export const STARTUP = '.startup.toml'
 const STARTUP_MODE = 0o644
 /** What a folder's own file system says of its size is no property of the tree. */
 const FOLDER_BYTES = 4096
