@@ -82,13 +82,12 @@ export const LIMITS = {
   waitingPerStore: 1024,
   /** Milliseconds. */
   storeStallMs: 2_000,
-  /** Files that `unpack` writes at a time, and blocks that it waits for. */
-  unpackFilesAtOnce: 64,
-  unpackBlocksAtOnce: 64,
   /** Connections to one store. */
   connectionsPerStore: 16,
   /** Milliseconds a block's failure is remembered: the kernel asks up to three times before a reader sees EIO. */
   failureMemoryMs: 2_000,
+  /** Milliseconds for which a warning that comes again is only counted. */
+  sameWarningMs: 10_000,
   /** Bytes of one shared segment of the cache. */
   segmentBytes: 256 * MiB,
   /** Files of this size and more get a segment of their own. */

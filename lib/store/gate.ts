@@ -1,4 +1,5 @@
 import { invariant } from '../base/index.ts'
+import type { Haste } from './haste.ts'
 import { abortError } from './store-errors.ts'
 
 interface Waiter {
@@ -39,9 +40,9 @@ export class Gate {
   }
 
   /** Runs `work` when its turn comes; throws FLIST_INTERRUPTED (or the signal's coded reason) where `signal` aborts before. */
-  async run<T>(ahead: boolean, work: () => Promise<T>, signal: AbortSignal): Promise<T> {
-    if (this.#inFlight < (ahead ? this.#aheadMax : this.#max)) this.#inFlight += 1
-    else await this.#turn(ahead ? this.#ahead : this.#demand, signal)
+  async run<T>(haste: Haste, work: () => Promise<T>, signal: AbortSignal): Promise<T> {
+    if (this.#inFlight < (haste.isWanted ? this.#max : this.#aheadMax)) this.#inFlight += 1
+    else await this.#turn(haste, signal)
     try {
       return await work()
     } finally {
@@ -62,27 +63,45 @@ export class Gate {
     }
   }
 
-  #turn(queue: Set<Waiter>, signal: AbortSignal): Promise<void> {
+  /** Somebody waits for it now; the places that readahead may not take are open to it. */
+  #raise(waiter: Waiter): void {
+    if (!this.#ahead.delete(waiter)) return
+    this.#demand.add(waiter)
+    if (this.#inFlight < this.#max) this.#next()
+  }
+
+  #turn(haste: Haste, signal: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
       if (signal.aborted) {
         reject(abortError(signal, this.#name))
         return
       }
+      const raise = (): void => this.#raise(waiter)
+      const leave = (): void => {
+        signal.removeEventListener('abort', onAbort)
+        haste.left(raise)
+      }
       const onAbort = (): void => {
-        queue.delete(waiter)
+        this.#demand.delete(waiter)
+        this.#ahead.delete(waiter)
+        leave()
         reject(abortError(signal, this.#name))
       }
       const waiter: Waiter = {
         enter: () => {
-          signal.removeEventListener('abort', onAbort)
+          leave()
           resolve()
         },
         refuse: (error) => {
-          signal.removeEventListener('abort', onAbort)
+          leave()
           reject(error)
         },
       }
-      queue.add(waiter)
+      if (haste.isWanted) this.#demand.add(waiter)
+      else {
+        this.#ahead.add(waiter)
+        haste.waits(raise)
+      }
       signal.addEventListener('abort', onAbort, { once: true })
     })
   }

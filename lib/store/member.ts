@@ -1,6 +1,7 @@
 import { FlistError, LIMITS, type Log } from '../base/index.ts'
 import { Breaker, type BreakerOptions, type BreakerState } from './breaker.ts'
 import { Gate } from './gate.ts'
+import type { Haste } from './haste.ts'
 import type { BlockSource } from './port.ts'
 import { isSilence, retrying, type RetryOptions } from './retrying.ts'
 import { abortError, LeftAlone, RetryAfter, storeError, UNREACHABLE_HINT } from './store-errors.ts'
@@ -73,13 +74,13 @@ export class Member {
   }
 
   /** One request, or (`patient`) the tries that remain after the first, when a place is free. Throws as `BlockSource` does. */
-  async get(id: Buffer, ahead: boolean, patient: boolean, signal: AbortSignal): Promise<Buffer | undefined> {
+  async get(id: Buffer, haste: Haste, patient: boolean, signal: AbortSignal): Promise<Buffer | undefined> {
     const { breaker } = this
     // Who cannot be asked soon must not be waited for.
     if (breaker.state === 'open' && !breaker.isProbing && breaker.restMs > 0 && !patient) throw this.#leftAlone()
     if (this.#isCrowded()) throw this.#crowded()
     const source = patient ? this.#patient : this.#once
-    return await this.#gate.run(ahead, () => source.get(id, signal), signal)
+    return await this.#gate.run(haste, () => source.get(id, signal), signal)
   }
 
   /** As the source's own: it may have what is asked for at hand, and is well. */

@@ -1,3 +1,5 @@
+import type { Haste } from './haste.ts'
+
 /** Where stored (encrypted) blocks come from. */
 export interface BlockSource {
   /** For people: the URL without secrets. */
@@ -12,8 +14,6 @@ export interface BlockSource {
    * that `get` is the one to ask. Never throws.
    */
   getNow?(id: Buffer): Buffer | undefined
-  /** Whether the block is here, without its bytes, where that can be asked. Throws as `get`. */
-  has?(id: Buffer, signal: AbortSignal): Promise<boolean>
   [Symbol.asyncDispose](): Promise<void>
 }
 
@@ -29,6 +29,8 @@ export interface BlockRef {
   readonly plainBytes: number
   /** Nobody waits for this block yet: requests without this mark go first. */
   readonly ahead?: boolean
+  /** The same, where it may change before the block is here; goes before `ahead`. */
+  readonly haste?: Haste
 }
 
 /** Plain, verified blocks. */

@@ -7,8 +7,10 @@ import type { BreakerOptions } from './breaker.ts'
 import { Member, type SourceState, type SourceStats } from './member.ts'
 import type { BlockReader, BlockRef, BlockSource } from './port.ts'
 import { isTransient, waitAfterMs } from './retrying.ts'
+import { Haste } from './haste.ts'
 import { inTurn } from './in-turn.ts'
 import { blockFailure, notRouted, tooLate, type Refusal } from './routed-errors.ts'
+import { Seldom } from './seldom.ts'
 import { giveStored } from './spent.ts'
 import { pause } from './wait.ts'
 
@@ -52,7 +54,7 @@ export class RoutedReader implements BlockReader {
   readonly #tries: number
   readonly #stallMs: number
   readonly #ownsPool: boolean
-  readonly #log: Log | undefined
+  readonly #seldom: Seldom
   readonly #ending = new AbortController()
   #closing: Promise<void> | undefined
 
@@ -65,7 +67,7 @@ export class RoutedReader implements BlockReader {
     } = options
     this.#pool = pool
     this.#timeoutMs = timeoutMs
-    this.#log = options.log
+    this.#seldom = new Seldom(options.log)
     this.#tries = tries
     this.#stallMs = options.stallMs ?? LIMITS.storeStallMs
     this.#ownsPool = options.ownsPool ?? false
@@ -150,7 +152,7 @@ export class RoutedReader implements BlockReader {
       const { breaker } = member
       if (breaker.state === 'ok' || breaker.isProbing || breaker.restMs > 0 || member.isProbed) continue
       member.isProbed = true
-      const probing = member.get(ref.id, true, false, this.#ending.signal)
+      const probing = member.get(ref.id, new Haste(false), false, this.#ending.signal)
       // The breaker hears of it either way.
       probing
         .then((stored) => stored !== undefined && giveStored(stored))
@@ -161,17 +163,21 @@ export class RoutedReader implements BlockReader {
 
   async #readFrom(members: Member[], ref: BlockRef, refusals: Refusal[], signal: AbortSignal): Promise<Buffer> {
     const again: { member: Member; notBefore: number }[] = []
+    const denied: { member: Member; notBefore: number }[] = []
     const end = Date.now() + this.#timeoutMs
     const refused = (member: Member): void => {
       const error = refusals.findLast(({ name }) => name === member.name)?.error
       const notBefore = Date.now() + waitAfterMs(error, 0)
-      if (this.#tries > 1 && isTransient(error) && notBefore < end) again.push({ member, notBefore })
+      if (this.#tries < 2 || notBefore >= end) return
+      if (isTransient(error)) again.push({ member, notBefore })
+      else if (error?.code === 'FLIST_STORE_DENIED') denied.push({ member, notBefore })
     }
     const ask = (member: Member, own: AbortSignal): Promise<Buffer | undefined> =>
       this.#attempt(member, false, ref, refusals, own)
     const found = await inTurn(members, ask, refused, this.#stallMs, signal)
     if (found !== undefined) return found
-    for (const { member, notBefore } of again) {
+    // A refusal is final where it stands alone. Where others are in trouble too it may be of the same kind: asked once more, last.
+    for (const { member, notBefore } of again.length === 0 ? [] : [...again, ...denied]) {
       await pause(Math.max(0, notBefore - Date.now()), member.name, signal)
       const plain = await this.#attempt(member, true, ref, refusals, signal)
       if (plain !== undefined) return plain
@@ -188,7 +194,7 @@ export class RoutedReader implements BlockReader {
   ): Promise<Buffer | undefined> {
     const { name } = member
     try {
-      const stored = await member.get(ref.id, ref.ahead === true, patient, signal)
+      const stored = await member.get(ref.id, ref.haste ?? new Haste(ref.ahead !== true), patient, signal)
       if (stored !== undefined) return await this.#decode(ref, stored)
       refusals.push({ name, error: undefined })
       return undefined
@@ -199,7 +205,7 @@ export class RoutedReader implements BlockReader {
       refusals.push({ name, error })
       // Said once, when it was left alone.
       if (member.breaker.state === 'open') return undefined
-      this.#log?.warn('a store failed', {
+      this.#seldom.warn('a store failed', `${name} ${error.code}`, {
         store: name,
         block: ref.id.toString('hex'),
         code: error.code,

@@ -1,7 +1,7 @@
-import { FlistError, LIMITS } from '../base/index.ts'
+import { FlistError } from '../base/index.ts'
 import type { FlistIndex } from '../flist/index.ts'
 import type { CachedReader } from '../store/index.ts'
-import { plainBytes } from './file-order.ts'
+import { blockPlace, blockRef, plainBytes } from './block-of-file.ts'
 import { S_IFMT, S_IFREG } from './tree.ts'
 
 export interface FetchAllOptions {
@@ -54,24 +54,12 @@ async function fetchOne(
   result: FetchAllResult,
   signal: AbortSignal,
 ): Promise<void> {
-  const { hashBytes, format } = index
-  const at = ((index.first[row] ?? 0) + nth) * hashBytes
-  const bytes = plainBytes(index, row, nth)
-  const ref = {
-    format,
-    id: index.ids.subarray(at, at + hashBytes),
-    key: index.keys.subarray(at, at + hashBytes),
-    plainBytes: bytes,
-  }
-  const fileBytes = index.size[row] ?? 0
-  const isLarge = fileBytes >= LIMITS.ownSegmentBytesMin
-  const file = `${index.digest}:${index.leader[row]}`
-  const place = isLarge ? { file, offset: nth * LIMITS.blockBytesMax, fileBytes } : undefined
+  const ref = blockRef(index, row, nth, false)
   try {
-    const { location } = await reader.get(ref, place, signal)
+    const { location } = await reader.get(ref, blockPlace(index, row, nth), signal)
     if (location === undefined) result.notKept += 1
     else result.blocks += 1
-    result.bytes += bytes
+    result.bytes += ref.plainBytes
   } catch (error) {
     if (error instanceof FlistError && error.code === 'FLIST_INTERRUPTED') return
     result.failed += 1

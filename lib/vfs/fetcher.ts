@@ -3,10 +3,11 @@ import { FlistError, LIMITS, type Log, describeError, displayBytes } from '../ba
 import type { FlistIndex } from '../flist/index.ts'
 import { isFloatRounding } from '../flist/index.ts'
 import { SharedBytes } from '../store/index.ts'
-import type { BlockCache, BlockRef, BlockState, CachedBlock, CachedReader, Place } from '../store/index.ts'
+import type { BlockCache, BlockState, CachedBlock, CachedReader } from '../store/index.ts'
 import type { BlockTable } from './block-table.ts'
+import { blockPlace, blockRef, plainBytes } from './block-of-file.ts'
 import { readFully } from './cached-reads.ts'
-import { FileOrder, plainBytes } from './file-order.ts'
+import { FileOrder } from './file-order.ts'
 import { Readahead, type Run } from './readahead.ts'
 import type { SegmentFiles } from './segment-files.ts'
 import { S_IFMT, S_IFREG } from './tree.ts'
@@ -168,7 +169,7 @@ export class Fetcher {
       return this.#part(piece, 0, piece.length, new SharedBytes(piece, 1))
     }
     // The segment went away or is shorter than its rows say: fetched once more, past the cache's word.
-    this.#parts.cache.forget(this.#ref(row, nth, false).key)
+    this.#parts.cache.forget(blockRef(this.#parts.index, row, nth, false).key)
     const again = await this.#fetch(row, nth, false, signal)
     if (again.bytes === undefined) {
       throw new FlistError('FLIST_CACHE_UNUSABLE', 'Cannot read a block back from the cache', {
@@ -186,29 +187,9 @@ export class Fetcher {
 
   async #fetch(row: number, nth: number, ahead: boolean, signal: AbortSignal): Promise<CachedBlock> {
     const { index, table, reader } = this.#parts
-    const fetched = await reader.get(this.#ref(row, nth, ahead), this.#place(row, nth), signal)
+    const fetched = await reader.get(blockRef(index, row, nth, ahead), blockPlace(index, row, nth), signal)
     if (fetched.location !== undefined) table.set((index.first[row] ?? 0) + nth, fetched.location)
     return fetched
-  }
-
-  #ref(row: number, nth: number, ahead: boolean): BlockRef {
-    const { index } = this.#parts
-    const { hashBytes } = index
-    const at = ((index.first[row] ?? 0) + nth) * hashBytes
-    return {
-      format: index.format,
-      id: index.ids.subarray(at, at + hashBytes),
-      key: index.keys.subarray(at, at + hashBytes),
-      plainBytes: plainBytes(index, row, nth),
-      ahead,
-    }
-  }
-
-  #place(row: number, nth: number): Place | undefined {
-    const { index } = this.#parts
-    const fileBytes = index.size[row] ?? 0
-    if (fileBytes < LIMITS.ownSegmentBytesMin) return undefined
-    return { file: `${index.digest}:${index.leader[row]}`, offset: nth * BLOCK, fileBytes }
   }
 
   #truncated(row: number): FlistError {
@@ -272,7 +253,7 @@ export class Fetcher {
     const first = index.first[row] ?? 0
     const end = first + (index.count[row] ?? 0)
     for (let block = first; block < end; block += 1) if (!table.has(block)) return undefined
-    const name = this.#place(row, 0)?.file
+    const name = blockPlace(index, row, 0)?.file
     if (name === undefined) return undefined
     const keys = index.keys.subarray(first * index.hashBytes, end * index.hashBytes)
     return cache.whole.assemble(name, index.size[row] ?? 0, keys, index.hashBytes, this.#ending.signal)
@@ -290,7 +271,7 @@ export class Fetcher {
   /** Where the nth block of a file stands, and its id. Asks nobody. */
   blockState(row: number, nth: number): { readonly id: Buffer; readonly state: BlockState } {
     const { index, table, reader } = this.#parts
-    const ref = this.#ref(row, nth, false)
+    const ref = blockRef(index, row, nth, false)
     return { id: ref.id, state: table.has((index.first[row] ?? 0) + nth) ? 'cached' : reader.stateOf(ref) }
   }
 

@@ -1,8 +1,6 @@
-import { LIMITS } from '../base/index.ts'
 import type { FlistIndex } from '../flist/index.ts'
+import { plainBytes } from './block-of-file.ts'
 import { S_IFMT, S_IFREG } from './tree.ts'
-
-const BLOCK = LIMITS.blockBytesMax
 
 /** From a block reference's number to its file. Made on first need: it costs 4 bytes a file. */
 export class FileOrder {
@@ -40,11 +38,6 @@ export class FileOrder {
     const row = this.rowOf(block)
     return row < 0 ? 0 : plainBytes(this.#index, row, block - (this.#index.first[row] ?? 0))
   }
-}
-
-/** Plain bytes of the nth block of a file. */
-export function plainBytes(index: FlistIndex, row: number, nth: number): number {
-  return Math.min(BLOCK, (index.size[row] ?? 0) - nth * BLOCK)
 }
 
 /** Rows of files with blocks, by their first block. */

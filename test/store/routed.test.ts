@@ -1,12 +1,14 @@
 import { randomBytes } from 'node:crypto'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { FlistError, LIMITS } from '../../lib/base/index.ts'
+import { FlistError, LIMITS, Log } from '../../lib/base/index.ts'
 import { DecodePool } from '../../lib/store/decode-pool.ts'
+import { Haste } from '../../lib/store/haste.ts'
 import { openReader } from '../../lib/store/open.ts'
 import type { BlockSource } from '../../lib/store/port.ts'
 import { RoutedReader, type RoutedOptions } from '../../lib/store/routed.ts'
+import { Seldom } from '../../lib/store/seldom.ts'
 import { abortError, storeError } from '../../lib/store/store-errors.ts'
 import { blockOf, CountingSource, makeBlock, NEVER } from './blocks.ts'
 
@@ -218,13 +220,41 @@ void t.test('the worst code wins, and the message says what each store said', as
 })
 
 void t.test('who does not answer is asked three times, who answers once', async (t) => {
-  const [u, d, m] = [
-    failing('u', 'FLIST_STORE_UNREACHABLE'),
-    failing('d', 'FLIST_STORE_DENIED'),
-    new CountingSource('m'),
-  ]
-  await t.rejects(reader(t, [u, d, m]).read(ref, NEVER), { code: 'FLIST_STORE_UNREACHABLE' })
-  t.same([u.gets, d.gets, m.gets], [3, 1, 1])
+  const [u, m] = [failing('u', 'FLIST_STORE_UNREACHABLE'), new CountingSource('m')]
+  await t.rejects(reader(t, [u, m]).read(ref, NEVER), { code: 'FLIST_STORE_UNREACHABLE' })
+  t.same([u.gets, m.gets], [3, 1])
+})
+
+void t.test('a refusal is final alone, and asked once more where another store is in trouble', async (t) => {
+  const [alone, m] = [failing('d', 'FLIST_STORE_DENIED'), new CountingSource('m')]
+  await t.rejects(reader(t, [alone, m]).read(ref, NEVER), { code: 'FLIST_STORE_DENIED' })
+  t.same([alone.gets, m.gets], [1, 1])
+  const [u, d] = [failing('u', 'FLIST_STORE_UNREACHABLE'), new CountingSource('d', [block])]
+  d.behave = () => {
+    d.behave = undefined
+    return Promise.reject(storeError('FLIST_STORE_DENIED', 'd', 'a gateway says 403', 'Do nothing'))
+  }
+  t.ok((await reader(t, [u, d]).read(ref, NEVER)).equals(plain))
+  t.same([u.gets, d.gets], [3, 2])
+})
+
+void t.test('what fails over and over is said once, with how often', (t) => {
+  const dir = t.testdir()
+  const path = join(dir, 'log')
+  const fd = openSync(path, 'a')
+  t.teardown(() => closeSync(fd))
+  let now = 0
+  const seldom = new Seldom(new Log(fd), () => now)
+  for (let nth = 0; nth < 100; nth += 1) seldom.warn('a store failed', 'one FLIST_TIMEOUT', { nth })
+  seldom.warn('a store failed', 'two FLIST_TIMEOUT', { nth: 0 })
+  now += LIMITS.sameWarningMs
+  seldom.warn('a store failed', 'one FLIST_TIMEOUT', { nth: 100 })
+  now += LIMITS.sameWarningMs
+  seldom.warn('a store failed', 'one FLIST_TIMEOUT', { nth: 101 })
+  const lines = readFileSync(path, 'utf8').trim().split('\n')
+  t.match(lines, [/nth=0$/, /nth=0$/, /nth=100 more=99$/, /nth=101$/])
+  t.equal(lines.length, 4)
+  t.end()
 })
 
 void t.test('a wrong length under the right hash is not asked for elsewhere', async (t) => {
@@ -272,6 +302,40 @@ void t.test('readahead waits for demand, and leaves it room', async (t) => {
     [5, 6, 7, 3].map((at) => blocks[at]!.ref.id.toString('hex')),
     'the wanted ones before the one ahead',
   )
+})
+
+void t.test('what is read ahead and then wanted goes before the rest, into the places kept for it', async (t) => {
+  const source = new CountingSource('slow', [block])
+  const order: number[] = []
+  const open: (() => void)[] = []
+  const blocks = Array.from({ length: 8 }, (_, at) => blockOf(Buffer.from([at, 9, 9, 9])))
+  source.behave = (id) =>
+    new Promise((resolve) => {
+      const at = blocks.findIndex(({ ref: one }) => one.id.equals(id))
+      order.push(at)
+      open.push(() => resolve(blocks[at]?.stored))
+    })
+  const routed = reader(t, [source], { inFlightMax: 4 })
+  const hastes = blocks.map(() => new Haste(false))
+  const left = new AbortController()
+  const gave = blocks.map(({ ref: one }, at) =>
+    routed.read({ ...one, haste: hastes[at]! }, at === 4 ? left.signal : NEVER),
+  )
+  const turn = async (): Promise<void> => {
+    for (let nth = 0; nth < 4; nth += 1) await new Promise(setImmediate)
+  }
+  await turn()
+  t.same(order, [0, 1, 2], 'readahead leaves a place')
+  hastes[6]?.want()
+  await turn()
+  t.same(order, [0, 1, 2, 6], 'which the wanted one takes at once')
+  hastes[7]?.want()
+  left.abort()
+  hastes[4]?.want()
+  await t.rejects(gave[4]!, { code: 'FLIST_INTERRUPTED' })
+  for (; open.length > 0; await turn()) open.shift()?.()
+  await Promise.all(gave.toSpliced(4, 1))
+  t.same(order, [0, 1, 2, 6, 7, 3, 5], 'and the next place the next wanted one')
 })
 
 void t.test('an abandoned wait gives its place to nobody twice', async (t) => {

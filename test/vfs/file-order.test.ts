@@ -1,5 +1,6 @@
 import t from 'tap'
-import { FileOrder, plainBytes } from '../../lib/vfs/file-order.ts'
+import { plainBytes } from '../../lib/vfs/block-of-file.ts'
+import { FileOrder } from '../../lib/vfs/file-order.ts'
 import { openSample } from './open-sample.ts'
 import { ArchiveMaker, DIR, FILE, noise } from './sample-archive.ts'
 

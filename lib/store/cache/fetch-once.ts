@@ -1,7 +1,9 @@
 import { describeError, FlistError } from '../../base/index.ts'
 import type { Log } from '../../base/index.ts'
 import { codecReady, prepareCodec } from '../codec-tools.ts'
+import { Haste } from '../haste.ts'
 import type { BlockReader, BlockRef } from '../port.ts'
+import { Seldom } from '../seldom.ts'
 import { freeBytes, SharedBytes } from '../spent.ts'
 import type { BlockCache } from './block-cache.ts'
 import type { ClaimRequest } from './claim-desk.ts'
@@ -57,6 +59,7 @@ interface Flight {
   /** Ends the fetch; none where nothing is waited for yet. */
   controller: AbortController | undefined
   request: ClaimRequest | undefined
+  readonly haste: Haste
 }
 
 const FAILURES_MAX = 10_000
@@ -82,7 +85,7 @@ export class CachedReader implements BlockReader {
   readonly #cache: BlockCache
   readonly #reader: BlockReader
   readonly #failureMemoryMs: number
-  readonly #log: Log
+  readonly #seldom: Seldom
   readonly #now: () => number
   readonly #leavers = new Leavers()
   readonly #flights = new Map<string, Flight>()
@@ -95,7 +98,7 @@ export class CachedReader implements BlockReader {
     this.#cache = cache
     this.#reader = reader
     this.#failureMemoryMs = options.failureMemoryMs
-    this.#log = options.log
+    this.#seldom = new Seldom(options.log)
     this.#now = options.now ?? (() => performance.now())
   }
 
@@ -122,7 +125,10 @@ export class CachedReader implements BlockReader {
       flight = this.#begin(ref, place, name)
     }
     const joined = this.#join(flight, ref.ahead === true, signal)
-    if (ref.ahead !== true && this.#near.delete(flight)) this.#fetchNow(flight)
+    if (ref.ahead !== true) {
+      flight.haste.want()
+      if (this.#near.delete(flight)) this.#fetchNow(flight)
+    }
     return joined
   }
 
@@ -162,6 +168,7 @@ export class CachedReader implements BlockReader {
       waiters: new Set(),
       controller: undefined,
       request: undefined,
+      haste: new Haste(ref.ahead !== true),
     }
     this.#flights.set(name, flight)
     if (codecReady()) this.#claim(flight)
@@ -195,7 +202,7 @@ export class CachedReader implements BlockReader {
   /** A block that can be had without waiting is taken at once, or, where it is only wanted ahead, in turn. */
   #fetch(flight: Flight): void {
     if (this.#reader.readNow === undefined) void this.#fetchLater(flight)
-    else if (isWanted(flight)) this.#fetchNow(flight)
+    else if (flight.haste.isWanted) this.#fetchNow(flight)
     else {
       if (this.#near.size === 0) queueMicrotask(() => this.#fetchNear())
       this.#near.add(flight)
@@ -226,7 +233,7 @@ export class CachedReader implements BlockReader {
   }
 
   async #fetchLater(flight: Flight): Promise<void> {
-    const { ref } = flight
+    const ref = { ...flight.ref, haste: flight.haste }
     flight.controller = new AbortController()
     try {
       this.#received(flight, await this.#reader.read(ref, flight.controller.signal))
@@ -284,7 +291,10 @@ export class CachedReader implements BlockReader {
     if (!this.#isCurrent(flight)) return
     this.#flights.delete(flight.name)
     this.counters.failures += 1
-    this.#log.warn('block cannot be fetched', { block: flight.ref.id.toString('hex'), reason: describeError(error) })
+    // The fetch thread's reply names the file; here it is about the blocks, and all of them fail where a store is away.
+    const code = error instanceof FlistError ? error.code : 'FLIST_SYSTEM'
+    const block = flight.ref.id.toString('hex')
+    this.#seldom.warn('blocks cannot be fetched', code, { block, reason: describeError(error) })
     this.#remember(flight.name, error)
     for (const waiter of this.#takeWaiters(flight)) waiter.reject(error)
   }
@@ -308,11 +318,6 @@ export class CachedReader implements BlockReader {
   #isCurrent(flight: Flight): boolean {
     return this.#flights.get(flight.name) === flight
   }
-}
-
-function isWanted({ waiters }: Flight): boolean {
-  for (const { ahead } of waiters) if (!ahead) return true
-  return false
 }
 
 function nameOf(ref: BlockRef): string {

@@ -199,6 +199,27 @@ void t.test('get() takes what can be had at once without asking the store to wai
   await cache.close()
 })
 
+void t.test('a fetch ahead is wanted as soon as a reader comes to it', async (t) => {
+  const cache = await openCache(t.testdir())
+  const [one] = await blocks('raised', 1)
+  const inner = countingReader([one!], 50)
+  const seen: (boolean | undefined)[] = []
+  const read = inner.read.bind(inner)
+  inner.read = async (ref, signal) => {
+    seen.push(ref.haste?.isWanted)
+    const bytes = await read(ref, signal)
+    seen.push(ref.haste?.isWanted)
+    return bytes
+  }
+  const reader = new CachedReader(cache, inner, OPTIONS)
+  const ahead = reader.get({ ...one!.ref, ahead: true }, undefined, NEVER)
+  while (seen.length === 0) await new Promise(setImmediate)
+  await reader.get(one!.ref, undefined, NEVER)
+  await ahead
+  t.same(seen, [false, true])
+  await cache.close()
+})
+
 void t.test('what is at hand is left to another process when its reader goes away', async (t) => {
   const dir = t.testdir()
   const caches = [await openCache(dir), await openCache(dir)]
