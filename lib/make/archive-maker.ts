@@ -1,7 +1,6 @@
 import { FlistError, systemCode } from '../base/index.ts'
 import { hashArchive, TreeBuilder, writeArchive } from '../flist/index.ts'
-import { type BlockFormat, type OpenSinks, openSinks, publicUrl, type StoreRoute } from '../store/index.ts'
-import { hashBytesOf } from './block-jobs.ts'
+import { type BlockFormat, hashBytesOf, type OpenSinks, openSinks, publicUrl, type StoreRoute } from '../store/index.ts'
 import { type BlockTotals, BlockWriter } from './block-writer.ts'
 
 export interface MakerOptions {

@@ -1,9 +1,17 @@
 import { constants } from 'node:fs'
 import { FlistError, invariant, LIMITS } from '../base/index.ts'
-import type { BlockFormat, OpenSinks } from '../store/index.ts'
+import {
+  type BlockFormat,
+  BlockPool,
+  type BlockResults,
+  hashBytesOf,
+  type OpenSinks,
+  RESULT,
+  RESULT_FLAG,
+  resultBytes,
+  STATE,
+} from '../store/index.ts'
 import { closeFd, errno, FileStat, OPEN_FILE, openAt, pread } from '../system/index.ts'
-import { hashBytesOf, RESULT, RESULT_FLAG, resultBytes, STATE } from './block-jobs.ts'
-import { BlockPool, type BlockResults } from './block-pool.ts'
 import type { FileTask } from './file-task.ts'
 import { IdSet } from './id-set.ts'
 import { ByteBatch, FileBatch, type PieceOwner, type Pieces } from './piece-batch.ts'

@@ -1,5 +1,5 @@
 import { LIMITS } from '../base/index.ts'
-import { PIECE } from './block-jobs.ts'
+import { PIECE } from '../store/index.ts'
 import type { FileTask } from './file-task.ts'
 
 /** Bytes of content, and pieces, of one message to a thread. */

@@ -157,12 +157,14 @@ export class FolderWalk {
       else this.#problems.failed(path, -failed)
       return
     }
-    const key = stat.nlink > 1 || this.#options.archive !== undefined ? `${stat.system}.${stat.ino}` : ''
+    // With links followed, one file may be met under names that its count does not know.
+    const isShared = stat.nlink > 1 || follow
+    const key = isShared || this.#options.archive !== undefined ? `${stat.system}.${stat.ino}` : ''
     if (key !== '' && key === this.#options.archive) return
     const place: Place = { parent: pending.entry, name, path }
     const type = stat.mode & constants.S_IFMT
     if (type === constants.S_IFDIR) return this.#visitFolder(at, place, ended)
-    const linkKey = stat.nlink > 1 ? key : ''
+    const linkKey = isShared ? key : ''
     if (linkKey !== '' && this.#links.join(linkKey, place)) {
       this.counters.entries += 1
       return

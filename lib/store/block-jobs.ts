@@ -1,6 +1,6 @@
 import type { FlistErrorCode } from '../base/index.ts'
 import { STAMP_BYTES } from '../system/index.ts'
-import type { BlockFormat } from '../store/index.ts'
+import type { BlockFormat } from './port.ts'
 
 /** What a thread that makes blocks is told when it starts. */
 export interface BlockThreadData {

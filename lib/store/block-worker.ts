@@ -1,6 +1,5 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { describeError, FlistError, invariant, LIMITS } from '../base/index.ts'
-import { DirSink, encodeBlock, prepareCodec } from '../store/index.ts'
 import { closeFd, errno, FileStat, OPEN_FILE, openAt, pread, STAMP_BYTES } from '../system/index.ts'
 import { constants } from 'node:fs'
 import {
@@ -13,6 +12,9 @@ import {
   resultBytes,
   STATE,
 } from './block-jobs.ts'
+import { prepareCodec } from './codec-tools.ts'
+import { encodeBlock } from './codec.ts'
+import { DirSink } from './sink-dir.ts'
 
 // One thread of `BlockPool`: pieces of files in; ids and keys out, with the blocks stored where the store is a folder.
 
