@@ -57,6 +57,10 @@ export const EXAMPLES: Readonly<Record<string, readonly (readonly [string, strin
     ['diff debian.fl /srv/debian --ignore mtime --stat', 'An archive and a folder, counted'],
   ],
   unpack: [['unpack debian.fl /srv/debian', 'All of it as files']],
+  verify: [
+    ['verify debian.fl', 'Read all of the archive again'],
+    ['verify debian.fl --deep --repair --from s3s://mirror.example.org/blocks', 'Check every block, mend the store'],
+  ],
   du: [['du debian-12.fl debian-13.fl', 'What two archives share']],
   pack: [
     ['pack /srv/image app.fl --store dir:///srv/blocks', 'A folder; its blocks into another'],

@@ -16,6 +16,7 @@ import { addUnpack } from './unpack-words.ts'
 import { addUpgrade } from './upgrade-words.ts'
 import { applySettings } from './settings.ts'
 import { type Context, verb } from './verb.ts'
+import { addVerify } from './verify-words.ts'
 import { addWatching } from './watch-words.ts'
 
 /** Runs the words after the program's name and gives the exit code. Nothing is thrown. */
@@ -61,6 +62,7 @@ const VERBS: readonly Add[] = [
   addExport,
   addLooking,
   addDiff,
+  addVerify,
   addUnpack,
   addCache,
   addConfig,

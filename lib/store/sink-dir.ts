@@ -50,12 +50,15 @@ export class DirSink {
     this.#temporary = `${TEMPORARY}/${process.pid}-${randomBytes(6).toString('hex')}-`
   }
 
-  /** Stores a block. False where it was there, with as many bytes: what others left half written does not count. */
-  store(id: Buffer, stored: Uint8Array): boolean {
+  /**
+   * Stores a block. False where it was there, with as many bytes: what others left half written does not count. `anew`: what is
+   * there is damaged.
+   */
+  store(id: Buffer, stored: Uint8Array, anew = false): boolean {
     const hex = id.toString('hex')
     const folder = hex.slice(0, 2)
     const path = ended(`${folder}/${hex}`)
-    if (this.#stat.at(this.#root, path) === 0 && this.#stat.size === stored.length) return false
+    if (!anew && this.#stat.at(this.#root, path) === 0 && this.#stat.size === stored.length) return false
     if (!this.#folders.has(folder)) this.#makeFolder(folder)
     this.#count += 1
     const temporary = ended(`${this.#temporary}${this.#count}`)
