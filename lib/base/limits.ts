@@ -86,6 +86,9 @@ export const LIMITS = {
   connectionsPerStore: 16,
   /** Milliseconds a block's failure is remembered: the kernel asks up to three times before a reader sees EIO. */
   failureMemoryMs: 2_000,
+  /** Files that `unpack` writes at a time, and blocks that it waits for. */
+  unpackFilesAtOnce: 64,
+  unpackBlocksAtOnce: 64,
   /** Milliseconds for which a warning that comes again is only counted. */
   sameWarningMs: 10_000,
   /** Bytes of one shared segment of the cache. */

@@ -14,6 +14,8 @@ export interface BlockSource {
    * that `get` is the one to ask. Never throws.
    */
   getNow?(id: Buffer): Buffer | undefined
+  /** Whether the block is here, without its bytes, where that can be asked. Throws as `get`. */
+  has?(id: Buffer, signal: AbortSignal): Promise<boolean>
   [Symbol.asyncDispose](): Promise<void>
 }
 
