@@ -148,6 +148,28 @@ mountTest('both drivers share the cache', { skip }, async (t, lab) => {
   }
 })
 
+mountTest(
+  'odd names of archive and folder are nothing to a shell, nor to lists of options',
+  { skip },
+  async (t, lab) => {
+    const odd = String.raw`odd, "$(touch evil)" na\me`
+    const directory = lab.folder(`at ${odd}`)
+    const archive = lab.path(`${odd}.fl`)
+    cpSync(SAMPLE, archive)
+    await lab.mount(archive, {
+      words: [...DRIVER, '--store', `dir://${join(PROJECT, 'fixtures/sample/store')}`],
+      directory,
+    })
+    const found = JSON.parse(await lab.ok('findmnt', ['--json', '--output', 'TARGET,SOURCE,OPTIONS', directory])) as {
+      filesystems: { target: string; source: string; options: string }[]
+    }
+    t.match(found.filesystems, [{ target: directory, source: archive, options: /^ro,nosuid,nodev/ }])
+    await lab.umount({ directory })
+    t.notOk(isMounted(directory))
+    t.notOk(existsSync(lab.path('evil')))
+  },
+)
+
 mountTest('what it cannot do is refused before anything is fetched', { skip }, async (t, lab) => {
   for (const words of [['--passthrough'], ['--rw'], ['--upper', lab.path('upper')], ['--trace', lab.path('trace')]]) {
     const done = await lab.tryMount(lab.path('not-there.fl'), { words: [...words, ...DRIVER] })
