@@ -6,7 +6,7 @@ import { giveBackMemory } from '../system/index.ts'
 import { hashArchive, stampArchive } from './archive-file.ts'
 import type { FileStamp } from './archive-file.ts'
 import { releaseLock, takeLock } from './compile-lock.ts'
-import { openIndex } from './index-file.ts'
+import { checkIndex } from './index-file.ts'
 import { LAYOUT_VERSION } from './layout.ts'
 
 export interface LocateOptions {
@@ -95,7 +95,7 @@ function writeRecord(recordPath: string, stamp: FileStamp, digest: string, path:
 
 function isUsable(indexPath: string, digest: string): boolean {
   try {
-    openIndex(indexPath, digest).close()
+    checkIndex(indexPath, digest)
     return true
   } catch (error) {
     if (error instanceof FlistError && REMADE.has(error.code)) return false

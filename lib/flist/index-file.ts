@@ -1,7 +1,7 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
 import type { BigIntStats } from 'node:fs'
 import { crc32 } from 'node:zlib'
-import { FlistError, LIMITS, systemCode } from '../base/index.ts'
+import { FlistError, LIMITS, systemCode, systemReason } from '../base/index.ts'
 import { mapFile } from '../system/index.ts'
 import type { Mapping } from '../system/index.ts'
 import { indexDamaged, readHeader } from './index-header.ts'
@@ -86,16 +86,9 @@ export interface FlistIndex {
  * Throws FLIST_INDEX_DAMAGED for a damaged index, another layout or another archive's, FLIST_NOT_FOUND where none is.
  */
 export function openIndex(indexPath: string, digest: string): FlistIndex {
-  const fd = openIndexFile(indexPath)
-  try {
-    const stat = fstatSync(fd, { bigint: true })
-    const bytes = Number(stat.size)
-    const block = Buffer.alloc(HEADER.size)
-    const read = stat.isFile() ? readSync(fd, block, 0, HEADER.size, 0) : 0
-    const header = readHeader(block.subarray(0, read), bytes, indexPath)
-    if (header.digest !== digest) throw indexDamaged(indexPath, `it is of archive ${header.digest}, wanted ${digest}`)
+  return withHeader(indexPath, digest, (fd, header, stat) => {
     // By descriptor: the name may meanwhile be another file's.
-    const mapping = mapFile(`/proc/self/fd/${fd}`, bytes)
+    const mapping = mapFile(`/proc/self/fd/${fd}`, header.fileBytes)
     try {
       checkBody(mapping, header, indexPath, stat)
       return new MappedIndex(mapping, header, indexPath)
@@ -103,6 +96,31 @@ export function openIndex(indexPath: string, digest: string): FlistIndex {
       mapping.close()
       throw error
     }
+  })
+}
+
+/**
+ * Says by its throwing what `openIndex` would. An index that was checked since boot is not mapped for that: V8 counts the
+ * mappings, and collects garbage in the middle of a start where there are two.
+ */
+export function checkIndex(indexPath: string, digest: string): void {
+  const isMarked = withHeader(indexPath, digest, (_fd, _header, stat) => isIndexMarked(indexPath, stat))
+  if (!isMarked) openIndex(indexPath, digest).close()
+}
+
+function withHeader<T>(
+  indexPath: string,
+  digest: string,
+  use: (fd: number, header: IndexHeader, stat: BigIntStats) => T,
+): T {
+  const fd = openIndexFile(indexPath)
+  try {
+    const stat = fstatSync(fd, { bigint: true })
+    const block = Buffer.alloc(HEADER.size)
+    const read = stat.isFile() ? readSync(fd, block, 0, HEADER.size, 0) : 0
+    const header = readHeader(block.subarray(0, read), Number(stat.size), indexPath)
+    if (header.digest !== digest) throw indexDamaged(indexPath, `it is of archive ${header.digest}, wanted ${digest}`)
+    return use(fd, header, stat)
   } finally {
     closeSync(fd)
   }
@@ -113,7 +131,10 @@ function openIndexFile(indexPath: string): number {
     return openSync(indexPath, 'r')
   } catch (error) {
     const code = systemCode(error) === 'ENOENT' ? 'FLIST_NOT_FOUND' : 'FLIST_CACHE_UNUSABLE'
-    throw new FlistError(code, `Cannot open the index "${indexPath}": ${systemCode(error)}`, { cause: error })
+    throw new FlistError(code, `Cannot open the index "${indexPath}": ${systemReason(error)}`, {
+      hint: 'Check who owns the cache, or name another folder with --cache',
+      cause: error,
+    })
   }
 }
 
