@@ -35,7 +35,10 @@ export function optionWords(list: string): string[] {
     // `x-systemd.automount` and its like are for others, a comment is for people.
     if (/^x-/i.test(said) || said === 'comment') continue
     if (equals < 0 && IGNORED.has(said)) continue
-    if (REFUSED.has(name)) throw new FlistError('FLIST_USAGE', `Cannot use "${said}" after -o`)
+    if (REFUSED.has(name)) {
+      const hint = 'Say it as an option of its own, before or behind -o'
+      throw new FlistError('FLIST_USAGE', `Cannot use "${said}" after -o`, { hint })
+    }
     // They are off unless asked for; said later they take back what was said before.
     if (said === 'nosuid' || said === 'nodev') {
       dropWord(words, said === 'nosuid' ? '--suid' : '--dev')
@@ -66,7 +69,10 @@ function splitOptions(list: string): string[] {
       item = ''
     } else item += char
   }
-  if (quoted) throw new FlistError('FLIST_USAGE', 'Cannot understand the list after -o: a double quote is not closed')
+  if (quoted) {
+    const hint = 'Close the value with ", or write \\" for a quote that is part of it'
+    throw new FlistError('FLIST_USAGE', 'Cannot understand the list after -o: a double quote is not closed', { hint })
+  }
   return [...items, item].filter((text) => text !== '')
 }
 

@@ -2,7 +2,7 @@ import type { Command, Option } from 'commander'
 import { statSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
-import { FlistError, systemCode } from '../lib/base/index.ts'
+import { FlistError, parseDuration, parseSize, systemReason } from '../lib/base/index.ts'
 import type { FileSetting } from '../lib/commands/settings-files.ts'
 
 /** What the verb is for, not how it is done: these are said each time. */
@@ -83,7 +83,11 @@ function fromEnvironment(whole: () => Command, verb: Command, option: Option): S
   const text = process.env[variable]?.trim()
   if (text === undefined || text === '' || !isOfMount(whole, verb, option)) return
   const values = option.isBoolean() ? [asSwitch(variable, text)] : isRepeatable(option) ? text.split(/\s+/) : [text]
-  check(option, values, (why) => new FlistError('FLIST_USAGE', `Cannot use "${variable}": ${why}`))
+  check(option, values, (why, hint) => {
+    return new FlistError('FLIST_USAGE', `Cannot use "${variable}": ${why}`, {
+      hint: hint ?? `Change the variable ${variable}, or unset it`,
+    })
+  })
   return { option, values, from: variable, source: 'env' }
 }
 
@@ -96,7 +100,9 @@ function isOfMount(whole: () => Command, verb: Command, { long }: Option): boole
 function asSwitch(variable: string, text: string): boolean {
   if (/^(?:1|true|yes|on)$/i.test(text)) return true
   if (/^(?:0|false|no|off)$/i.test(text)) return false
-  throw new FlistError('FLIST_USAGE', `Cannot use "${variable}": "${text}" is neither 1 nor 0`)
+  throw new FlistError('FLIST_USAGE', `Cannot use "${variable}": "${text}" is neither 1 nor 0`, {
+    hint: `Set ${variable} to 1 or 0, or unset it`,
+  })
 }
 
 function fromFiles(
@@ -140,7 +146,10 @@ function isThere(place: string): boolean {
   try {
     return statSync(place, { throwIfNoEntry: false }) !== undefined
   } catch (cause) {
-    throw new FlistError('FLIST_USAGE', `Cannot read the settings in "${place}": ${systemCode(cause)}`, { cause })
+    throw new FlistError('FLIST_USAGE', `Cannot read the settings in "${place}": ${systemReason(cause)}`, {
+      hint: 'Make it readable, or name another file in FLISTFS_CONFIG (empty: none)',
+      cause,
+    })
   }
 }
 
@@ -180,12 +189,28 @@ function isRepeatable(option: Option): boolean {
   return Array.isArray(option.parseArg('x', undefined))
 }
 
+/** What is read from a text only later: said here, so that who wrote it learns where it stands. */
+const READ: Readonly<Record<string, (text: string) => unknown>> = {
+  '--timeout': (text) => parseDuration(text, 'a time to wait'),
+  '--cache-size': parseSize,
+}
+
+type No = (why: string, hint?: string) => FlistError
+
 /** Throws what `no` makes where the option would not take the values. */
-function check(option: Option, values: readonly (string | boolean)[], no: (why: string) => FlistError): void {
+function check(option: Option, values: readonly (string | boolean)[], no: No): void {
   if (values.length > 1 && !isRepeatable(option)) throw no('one value is wanted')
   const choices = option.argChoices
   const stranger = choices && values.find((value) => typeof value !== 'string' || !choices.includes(value))
   if (choices !== undefined && stranger !== undefined) throw no(`"${stranger}" is none of ${choices.join(', ')}`)
+  for (const value of values) {
+    try {
+      READ[option.long ?? '']?.(String(value))
+    } catch (error) {
+      if (!(error instanceof FlistError)) throw error
+      throw no(error.message.replace(/^Cannot \w+ (".*") as /, '$1 is not '), error.hint)
+    }
+  }
 }
 
 /** The verb right below the program: `cache` of `cache prune`. */

@@ -9,7 +9,9 @@ export function addUpgrade(program: Command, context: Context, done: (code: numb
     .option('--all', 'every mount')
     .action(async (directory: string | undefined, words: { all?: true }) => {
       if ((directory === undefined) !== (words.all ?? false)) {
-        throw new FlistError('FLIST_USAGE', 'Cannot upgrade: name a folder, or --all')
+        throw new FlistError('FLIST_USAGE', 'Cannot upgrade: name a folder, or --all', {
+          hint: 'See `flistfs list` for what is mounted',
+        })
       }
       const { upgrade } = await import('../lib/commands/upgrade.ts')
       const results = await upgrade(directory, context.signal)

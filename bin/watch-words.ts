@@ -36,7 +36,9 @@ function addStats(program: Command, context: Context, done: (code: number) => vo
 function watchMs(words: string | true): number {
   const ms = words === true ? WATCH_MS : parseDuration(words, 'a time between two looks')
   if (ms >= WATCH_MS_MIN) return ms
-  throw new FlistError('FLIST_USAGE', `Cannot watch each "${String(words)}": 100ms is the shortest time`)
+  throw new FlistError('FLIST_USAGE', `Cannot watch each "${String(words)}": 100ms is the shortest time`, {
+    hint: 'Say a time from 100ms, or none for each two seconds',
+  })
 }
 
 function addWhy(program: Command, context: Context, done: (code: number) => void): void {
@@ -69,7 +71,9 @@ function addTrace(program: Command, context: Context, done: (code: number) => vo
     .option('--off', 'print no more')
     .action(async (directory: string, file: string | undefined, words: { off?: true }) => {
       if ((file === undefined) === (words.off === undefined)) {
-        throw new FlistError('FLIST_USAGE', 'Cannot trace: name a file, or say --off')
+        throw new FlistError('FLIST_USAGE', 'Cannot trace: name a file, or say --off', {
+          hint: 'See `flistfs trace --help` for examples',
+        })
       }
       const { setTrace } = await import('../lib/commands/live.ts')
       context.output.result(await setTrace(directory, file, context.signal), '')

@@ -1,4 +1,4 @@
-import { FlistError, LIMITS, type Log } from '../base/index.ts'
+import { describeError, displayBytes, FlistError, LIMITS, type Log } from '../base/index.ts'
 import { findPath, type FlistIndex, typeName } from '../flist/index.ts'
 import { forgetStored } from '../store/index.ts'
 import type { Sink } from './look.ts'
@@ -22,7 +22,10 @@ export async function catFiles(
   const rows = paths.map((path) => {
     const { row } = findPath(index, Buffer.from(path))
     const type = typeName(index.mode[row] ?? 0)
-    if (type !== 'file') throw new FlistError('FLIST_USAGE', `Cannot read "${path}": it is a ${type}`)
+    if (type !== 'file')
+      throw new FlistError('FLIST_USAGE', `Cannot read "${path}": it is a ${type}`, {
+        hint: 'Name files: `flistfs ls` shows what is in a folder',
+      })
     return index.leader[row] ?? row
   })
   await using content = await openContent(archive, words, log)
@@ -65,7 +68,9 @@ export async function* fileBytes(
         promise.catch(() => undefined)
         running.push(promise)
       }
-      yield (await running.shift()) ?? Buffer.alloc(0)
+      yield (
+        (await running.shift()?.catch((error: unknown) => Promise.reject(named(error, index, row)))) ?? Buffer.alloc(0)
+      )
     }
   } finally {
     await Promise.allSettled(running)
@@ -74,6 +79,17 @@ export async function* fileBytes(
     throw new FlistError(
       'FLIST_FILE_TRUNCATED',
       `Cannot read "${index.pathOf(row).toString()}" to its end: the archive lacks ${wanted - count} of its blocks`,
+      { hint: 'Make the archive again from its source' },
     )
   }
+}
+
+/** The same error with the path that a person knows, as a mount's log has it. */
+function named(error: unknown, index: FlistIndex, row: number): Error {
+  if (!(error instanceof FlistError)) return error instanceof Error ? error : new Error(describeError(error))
+  const message = `Cannot read "${displayBytes(index.pathOf(row))}": ${error.message.replace(/^Cannot /, '')}`
+  return new FlistError(error.code, message, {
+    cause: error,
+    ...(error.hint === undefined ? {} : { hint: error.hint }),
+  })
 }

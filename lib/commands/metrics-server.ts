@@ -54,9 +54,7 @@ async function listen(server: Server, at: MetricsAddress, address: string): Prom
     throw new FlistError(
       'FLIST_SYSTEM',
       `Cannot serve metrics at "${address}": ${systemCode(cause) || describeError(cause)}`,
-      {
-        cause,
-      },
+      { hint: 'Name a free port, or a socket in a folder that is there, with --metrics', cause },
     )
   }
 }

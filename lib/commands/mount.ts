@@ -151,7 +151,9 @@ async function checkDirectory(name: string): Promise<string> {
       },
     )
   }
-  throw new FlistError('FLIST_MOUNT_FAILED', `Cannot mount on "${name}": it is not a folder`)
+  throw new FlistError('FLIST_MOUNT_FAILED', `Cannot mount on "${name}": it is not a folder`, {
+    hint: 'Name a folder that is there, best an empty one',
+  })
 }
 
 async function findArchive(

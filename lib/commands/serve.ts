@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, openSync, rmdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { describeError, FlistError, Log } from '../base/index.ts'
+import { describeError, FlistError, Log, systemReason } from '../base/index.ts'
 import { openIndex, type FlistIndex } from '../flist/index.ts'
 import {
   Answers,
@@ -108,7 +108,16 @@ export async function resumeMount(signal: AbortSignal): Promise<number> {
 }
 
 function openLog(options: ServeOptions): Log {
-  return new Log(options.logFile === undefined ? 2 : openSync(options.logFile, 'a', 0o640), options.logLevel)
+  const { logFile, logLevel } = options
+  if (logFile === undefined) return new Log(2, logLevel)
+  try {
+    return new Log(openSync(logFile, 'a', 0o640), logLevel)
+  } catch (cause) {
+    throw new FlistError('FLIST_SYSTEM', `Cannot write the log "${logFile}": ${systemReason(cause)}`, {
+      hint: 'Make its folder, or name another file with --log',
+      cause,
+    })
+  }
 }
 
 class Server {

@@ -1,6 +1,6 @@
 import { readFileSync, statSync } from 'node:fs'
 import { parse, TomlError } from 'smol-toml'
-import { describeError, FlistError, LIMITS, systemCode } from '../base/index.ts'
+import { FlistError, LIMITS, systemReason } from '../base/index.ts'
 
 /** One key of a settings file. */
 export interface FileSetting {
@@ -55,11 +55,15 @@ function readText(file: string): string {
   try {
     const { size } = statSync(file)
     if (size <= LIMITS.settingsBytesMax) return readFileSync(file, 'utf8')
-    throw new FlistError('FLIST_USAGE', `Cannot use the settings in "${file}": it has ${size} bytes`)
+    throw new FlistError('FLIST_USAGE', `Cannot use the settings in "${file}": it has ${size} bytes`, {
+      hint: 'Name the right file in FLISTFS_CONFIG: this one is too large for settings',
+    })
   } catch (cause) {
     if (cause instanceof FlistError) throw cause
-    const why = systemCode(cause) === 'ENOENT' ? 'no such file' : describeError(cause)
-    throw new FlistError('FLIST_USAGE', `Cannot read the settings in "${file}": ${why}`, { cause })
+    throw new FlistError('FLIST_USAGE', `Cannot read the settings in "${file}": ${systemReason(cause)}`, {
+      hint: 'Make it readable, or name another file in FLISTFS_CONFIG (empty: none)',
+      cause,
+    })
   }
 }
 

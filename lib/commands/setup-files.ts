@@ -1,16 +1,7 @@
 import { createHash } from 'node:crypto'
-import {
-  lstatSync,
-  mkdirSync,
-  readFileSync,
-  readlinkSync,
-  renameSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs'
+import { lstatSync, readFileSync, readlinkSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
-import { FlistError, systemCode } from '../base/index.ts'
+import { FlistError, makeFolder, systemCode, systemReason } from '../base/index.ts'
 
 /** One file that setup puts somewhere: a link to a program of ours, or a text. */
 export type SetupFile =
@@ -72,7 +63,7 @@ function textStanding(found: string, wanted: string): Standing {
 export function put(file: SetupFile): void {
   const temp = `${file.path}.${process.pid}.tmp`
   try {
-    mkdirSync(dirname(file.path), { recursive: true })
+    makeFolder(dirname(file.path))
     if ('link' in file) symlinkSync(file.link, temp)
     else writeFileSync(temp, marked(file.text, file.comment), { flag: 'wx', mode: 0o644 })
     renameSync(temp, file.path)
@@ -95,5 +86,8 @@ function failed(action: string, cause: unknown): FlistError {
   if (code === 'EACCES' || code === 'EPERM') {
     return new FlistError('FLIST_NOT_PERMITTED', `Cannot ${action}: ${code}`, { hint: 'Run this as root', cause })
   }
-  return new FlistError('FLIST_SYSTEM', `Cannot ${action}: ${code}`, { cause })
+  return new FlistError('FLIST_SYSTEM', `Cannot ${action}: ${systemReason(cause)}`, {
+    hint: 'Make the place writable, or name another with --prefix',
+    cause,
+  })
 }

@@ -53,7 +53,9 @@ async function replaceServer(listing: MountListing, signal: AbortSignal): Promis
   const { pid } = await untilServed(listing, 0, signal)
   const began = performance.now()
   if (!signalProcess(supervisor, 'SIGUSR2')) {
-    throw new FlistError('FLIST_NOT_PERMITTED', `Cannot upgrade "${directory}": it is another user's`)
+    throw new FlistError('FLIST_NOT_PERMITTED', `Cannot upgrade "${directory}": it is another user's`, {
+      hint: 'Run this as the user who mounted it, or as root',
+    })
   }
   const now = await untilServed(listing, pid, signal)
   return { directory, from: pid, to: now.pid, tookMs: Math.round(performance.now() - began) }

@@ -1,7 +1,7 @@
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
-import { FlistError, LIMITS, systemCode } from '../base/index.ts'
+import { FlistError, LIMITS, makeFolder, systemCode, systemReason } from '../base/index.ts'
 import { giveBackMemory } from '../system/index.ts'
 import { hashArchive, stampArchive } from './archive-file.ts'
 import type { FileStamp } from './archive-file.ts'
@@ -85,11 +85,15 @@ function readRecord(recordPath: string, stamp: FileStamp): string | undefined {
 function writeRecord(recordPath: string, stamp: FileStamp, digest: string, path: string): void {
   const temporary = `${recordPath}.${process.pid}.${Math.random().toString(36).slice(2)}.tmp`
   try {
-    mkdirSync(dirname(recordPath), { recursive: true, mode: 0o700 })
+    makeFolder(dirname(recordPath), 0o700)
     writeFileSync(temporary, `${stamp.text}\n${digest}\n${path}\n`, { flag: 'wx' })
     renameSync(temporary, recordPath)
   } catch {
-    rmSync(temporary, { force: true })
+    try {
+      rmSync(temporary, { force: true })
+    } catch {
+      // Where it cannot even be looked for it is not: the cache is a file, say.
+    }
   }
 }
 
@@ -115,7 +119,7 @@ async function makeIndex(
 ): Promise<void> {
   const lockPath = `${indexPath}.lock`
   const deadlineMs = Date.now() + LIMITS.compileWaitMs
-  while (!tryLock(lockPath)) {
+  while (!tryLock(lockPath, options.cacheDir)) {
     if (Date.now() > deadlineMs) {
       throw new FlistError('FLIST_TIMEOUT', `Cannot use "${archivePath}": another process has not made its index yet`, {
         hint: `Remove "${lockPath}" if no flistfs is at work`,
@@ -136,13 +140,13 @@ async function makeIndex(
   }
 }
 
-function tryLock(lockPath: string): boolean {
+function tryLock(lockPath: string, cacheDir: string): boolean {
   try {
-    mkdirSync(dirname(lockPath), { recursive: true, mode: 0o700 })
+    makeFolder(dirname(lockPath), 0o700)
     return takeLock(lockPath)
   } catch (error) {
     if (systemCode(error) === '') throw error
-    throw new FlistError('FLIST_CACHE_UNUSABLE', `Cannot use the cache "${dirname(lockPath)}": ${systemCode(error)}`, {
+    throw new FlistError('FLIST_CACHE_UNUSABLE', `Cannot use the cache "${cacheDir}": ${systemReason(error)}`, {
       hint: 'Name a folder you may write with --cache',
       cause: error,
     })

@@ -3,7 +3,7 @@ import { constants, statSync } from 'node:fs'
 import type { BigIntStats } from 'node:fs'
 import { open } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
-import { FlistError, LIMITS, systemCode } from '../base/index.ts'
+import { FlistError, LIMITS, systemCode, systemReason } from '../base/index.ts'
 import { beyondLimit } from './damage.ts'
 import { FILE_TYPE } from './file-type.ts'
 
@@ -28,7 +28,9 @@ export function stampArchive(path: string): FileStamp {
 
 function stampOf(stat: BigIntStats, path: string): FileStamp {
   if ((Number(stat.mode) & FILE_TYPE.mask) !== FILE_TYPE.file) {
-    throw new FlistError('FLIST_NOT_FOUND', `Cannot read "${path}": it is not a file`)
+    throw new FlistError('FLIST_NOT_FOUND', `Cannot read "${path}": it is not a file`, {
+      hint: 'Name the .fl or .flist file itself',
+    })
   }
   const text = `${stat.dev} ${stat.ino} ${stat.size} ${stat.mtimeNs} ${stat.ctimeNs}`
   return { text, name: `${stat.dev}-${stat.ino}`, changedMs: Number(stat.ctimeMs), bytes: Number(stat.size) }
@@ -37,7 +39,10 @@ function stampOf(stat: BigIntStats, path: string): FileStamp {
 function notFound(error: unknown, path: string): unknown {
   const code = systemCode(error)
   if (code === '') return error
-  return new FlistError('FLIST_NOT_FOUND', `Cannot read "${path}": ${code}`, { cause: error })
+  return new FlistError('FLIST_NOT_FOUND', `Cannot read "${path}": ${systemReason(error)}`, {
+    hint: 'Check the path and who may read it',
+    cause: error,
+  })
 }
 
 const PIECE_BYTES = 1024 * 1024

@@ -1,6 +1,6 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { FlistError } from '../base/index.ts'
+import { displayBytes, FlistError } from '../base/index.ts'
 import { readHead, stampArchive } from './archive-file.ts'
 
 export type ArchiveFormat = 'fl' | 'v1'
@@ -45,6 +45,24 @@ export async function detectFormat(path: string): Promise<ArchiveFormat> {
  * Throws FLIST_ARCHIVE_DAMAGED, FLIST_LIMIT, FLIST_FORMAT_UNKNOWN, FLIST_NOT_FOUND, FLIST_INTERRUPTED, FLIST_CACHE_UNUSABLE.
  */
 export async function compileArchive(archivePath: string, indexPath: string, options: CompileOptions): Promise<void> {
+  try {
+    await compile(archivePath, indexPath, options)
+  } catch (error) {
+    throw named(error, archivePath)
+  }
+}
+
+/** Readers speak of "this archive" where no entry of it is meant: the operator may have given several. */
+function named(error: unknown, path: string): unknown {
+  if (!(error instanceof FlistError) || !error.message.includes(' this archive:')) return error
+  const message = error.message.replace(' this archive:', ` "${displayBytes(Buffer.from(path))}":`)
+  return new FlistError(error.code, message, {
+    cause: error,
+    ...(error.hint === undefined ? {} : { hint: error.hint }),
+  })
+}
+
+async function compile(archivePath: string, indexPath: string, options: CompileOptions): Promise<void> {
   const format = await detectFormat(archivePath)
   const { TreeBuilder } = await import('./tree-builder.ts')
   const { writeIndex } = await import('./index-writer.ts')

@@ -2,6 +2,7 @@ import { closeSync, fstatSync, openSync } from 'node:fs'
 import { constants, DatabaseSync } from 'node:sqlite'
 import { pathToFileURL } from 'node:url'
 import { displayBytes, FlistError, LIMITS, systemCode } from '../base/index.ts'
+import { DAMAGED_HINT } from './damage.ts'
 import { checkTree, openPages } from './sqlite-pages.ts'
 
 export interface HostileDatabaseOptions {
@@ -169,7 +170,10 @@ export function archiveError(error: unknown, path: string): unknown {
   if (error instanceof FlistError || !(error instanceof Error)) return error
   const code = systemCode(error)
   if (code === 'ENOENT' || code === 'EISDIR') {
-    return new FlistError('FLIST_NOT_FOUND', `Cannot read "${shown(path)}": there is no such file`, { cause: error })
+    return new FlistError('FLIST_NOT_FOUND', `Cannot read "${shown(path)}": there is no such file`, {
+      hint: 'Check the path',
+      cause: error,
+    })
   }
   // An integer beyond 2^53 that was not asked for as a bigint.
   if (code === 'ERR_OUT_OF_RANGE') return damaged(path, 'it has a number that is too large', error)
@@ -178,14 +182,17 @@ export function archiveError(error: unknown, path: string): unknown {
   } else if (!code.startsWith('E') || code.startsWith('ERR_')) {
     return error
   }
-  return new FlistError('FLIST_SYSTEM', `Cannot read "${shown(path)}": ${error.message}`, { cause: error })
+  return new FlistError('FLIST_SYSTEM', `Cannot read "${shown(path)}": ${error.message}`, {
+    hint: 'Look at the disk the archive is on: `dmesg` says what it complained of',
+    cause: error,
+  })
 }
 
 function damaged(path: string, why: string, cause?: unknown): FlistError {
   return new FlistError(
     'FLIST_ARCHIVE_DAMAGED',
     `Cannot read "${shown(path)}": ${why}`,
-    cause === undefined ? {} : { cause },
+    cause === undefined ? { hint: DAMAGED_HINT } : { hint: DAMAGED_HINT, cause },
   )
 }
 

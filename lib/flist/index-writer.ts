@@ -1,7 +1,7 @@
 import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { crc32 } from 'node:zlib'
-import { FlistError, invariant, LIMITS, systemCode } from '../base/index.ts'
+import { FlistError, invariant, LIMITS, systemCode, systemReason } from '../base/index.ts'
 import { blockSections } from './block-sections.ts'
 import { beyondLimit } from './damage.ts'
 import { FILE_TYPE } from './file-type.ts'
@@ -76,7 +76,7 @@ function publish(indexPath: string, header: Buffer, sections: SectionPieces): vo
     }
   } catch (error) {
     if (systemCode(error) === '') throw error
-    throw new FlistError('FLIST_CACHE_UNUSABLE', `Cannot write the index "${indexPath}": ${systemCode(error)}`, {
+    throw new FlistError('FLIST_CACHE_UNUSABLE', `Cannot write the index "${indexPath}": ${systemReason(error)}`, {
       hint: 'Make room in the cache folder, or name another with --cache',
       cause: error,
     })

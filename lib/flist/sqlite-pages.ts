@@ -1,5 +1,6 @@
 import { readSync } from 'node:fs'
 import { displayBytes, FlistError } from '../base/index.ts'
+import { DAMAGED_HINT } from './damage.ts'
 
 /** SQLite's database header, bytes, big-endian (sqlite.org/fileformat2.html, 1.3). */
 const FILE_HEADER = {
@@ -79,5 +80,7 @@ function pushChildren(file: PagedFile, at: number, page: Buffer, pending: number
 }
 
 function damaged(path: string, why: string): FlistError {
-  return new FlistError('FLIST_ARCHIVE_DAMAGED', `Cannot read "${displayBytes(Buffer.from(path))}": ${why}`)
+  return new FlistError('FLIST_ARCHIVE_DAMAGED', `Cannot read "${displayBytes(Buffer.from(path))}": ${why}`, {
+    hint: DAMAGED_HINT,
+  })
 }

@@ -1,5 +1,5 @@
 import { closeSync, fstatSync, openSync, renameSync, writeSync } from 'node:fs'
-import { describeError, FlistError, LIMITS } from '../base/index.ts'
+import { FlistError, LIMITS, systemReason } from '../base/index.ts'
 import { describeReply, describeRequest, IN_HEADER } from '../wire/index.ts'
 
 /** Words of the shared memory; the path's bytes follow. */
@@ -50,7 +50,10 @@ export class Trace {
     try {
       fd = openSync(path, 'a', 0o600)
     } catch (cause) {
-      throw new FlistError('FLIST_SYSTEM', `Cannot write a trace to "${path}": ${describeError(cause)}`, { cause })
+      throw new FlistError('FLIST_SYSTEM', `Cannot write a trace to "${path}": ${systemReason(cause)}`, {
+        hint: 'Make its folder, or name another file',
+        cause,
+      })
     }
     this.stop()
     bytes.copy(this.#path)

@@ -118,11 +118,15 @@ async function receive(
     if (draft.bytes > LIMITS.archiveBytesMax) throw tooLarge(url)
     options.onProgress?.(draft.bytes, total)
   }
-  if (draft.bytes === 0) throw new FlistError('FLIST_NOT_FOUND', `Cannot use "${redactUrl(url)}": it is empty`)
+  if (draft.bytes === 0)
+    throw new FlistError('FLIST_NOT_FOUND', `Cannot use "${redactUrl(url)}": it is empty`, {
+      hint: 'Ask whoever published it: the server has nothing under this address',
+    })
   if (total !== undefined && total !== draft.bytes) {
     throw new FlistError(
       'FLIST_STORE_UNREACHABLE',
       `Cannot fetch "${redactUrl(url)}": ${draft.bytes} of ${total} bytes came`,
+      { hint: 'Try again: the connection broke' },
     )
   }
 }
@@ -179,7 +183,9 @@ function mismatch(url: URL, why: string): FlistError {
 }
 
 function tooLarge(url: URL): FlistError {
-  return new FlistError('FLIST_LIMIT', `Cannot use "${redactUrl(url)}": more than ${LIMITS.archiveBytesMax} bytes`)
+  return new FlistError('FLIST_LIMIT', `Cannot use "${redactUrl(url)}": more than ${LIMITS.archiveBytesMax} bytes`, {
+    hint: 'Check that the address is that of an archive',
+  })
 }
 
 function contentLength(headers: Dispatcher.ResponseData['headers']): number | undefined {

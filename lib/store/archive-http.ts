@@ -1,5 +1,5 @@
 import type { Dispatcher } from 'undici'
-import { describeError, FlistError, LIMITS } from '../base/index.ts'
+import { FlistError, LIMITS, systemReason } from '../base/index.ts'
 
 /** The URL for people and files: no user, no password, no query (tokens are found there too). */
 export function redactUrl(url: URL): string {
@@ -56,7 +56,9 @@ function basicAuthorization(url: URL): Record<string, string> {
 }
 
 function unusable(url: URL, why: string): FlistError {
-  return new FlistError('FLIST_STORE_PROTOCOL', `Cannot fetch "${redactUrl(url)}": ${why}`)
+  return new FlistError('FLIST_STORE_PROTOCOL', `Cannot fetch "${redactUrl(url)}": ${why}`, {
+    hint: 'Check the address: it may not be that of an archive',
+  })
 }
 
 /** The error of an answer that is not 200; undefined for that. */
@@ -74,7 +76,11 @@ export function statusError(url: URL, status: number): FlistError | undefined {
     })
   }
   const passing = status === 408 || status === 429 || status >= 500
-  return new FlistError(passing ? 'FLIST_STORE_UNREACHABLE' : 'FLIST_STORE_PROTOCOL', what)
+  return new FlistError(passing ? 'FLIST_STORE_UNREACHABLE' : 'FLIST_STORE_PROTOCOL', what, {
+    hint: passing
+      ? 'Try again later, or ask who runs the server'
+      : 'Check the address: it may not be that of an archive',
+  })
 }
 
 /** Anything that went wrong on the way, as one of ours. */
@@ -84,7 +90,7 @@ export function asFetchError(error: unknown, url: URL, signal: AbortSignal): Fli
     return new FlistError('FLIST_INTERRUPTED', `Cannot fetch "${redactUrl(url)}": interrupted`, { cause: error })
   }
   const timedOut = error instanceof Error && (error.name === 'TimeoutError' || error.name.endsWith('TimeoutError'))
-  const why = timedOut ? 'no answer in time' : describeError(error)
+  const why = timedOut ? 'no answer in time' : systemReason(error)
   return new FlistError(
     timedOut ? 'FLIST_TIMEOUT' : 'FLIST_STORE_UNREACHABLE',
     `Cannot fetch "${redactUrl(url)}": ${why}`,

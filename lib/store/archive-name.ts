@@ -35,7 +35,10 @@ export async function resolveArchive(
   const path = /^file:/i.test(name) ? fileURLToPath(parseUrl(name)) : resolve(name)
   const stat = statSync(path, { throwIfNoEntry: false })
   if (stat?.isFile()) return { path, name, baseDir: dirname(path) }
-  if (stat) throw new FlistError('FLIST_NOT_FOUND', `Cannot use "${name}" as an archive: it is not a regular file`)
+  if (stat)
+    throw new FlistError('FLIST_NOT_FOUND', `Cannot use "${name}" as an archive: it is not a regular file`, {
+      hint: 'Name the .fl or .flist file itself',
+    })
   if (!HUB_NAME.test(name)) {
     throw new FlistError('FLIST_NOT_FOUND', `Cannot find the archive "${name}"`, {
       hint: 'Give a path, a URL, or user/name.flist for an archive on a hub',

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import { FlistError, systemCode } from '../base/index.ts'
+import { FlistError, systemReason } from '../base/index.ts'
 import type { StoreUrl } from './store-url.ts'
 
 /** What a store wants to know of us. All of it is secret. */
@@ -42,9 +42,9 @@ async function readSecretFile(store: StoreUrl, path: string | undefined): Promis
   } catch (cause) {
     throw new FlistError(
       'FLIST_STORE_DENIED',
-      `Cannot read secret file "${path}" of store "${store.name}": ${systemCode(cause)}`,
+      `Cannot read secret file "${path}" of store "${store.name}": ${systemReason(cause)}`,
       {
-        hint: `Make the file readable: chmod 600 ${path}`,
+        hint: `Make ${path} a file that you may read and others may not: chmod 600 ${path}`,
         cause,
       },
     )

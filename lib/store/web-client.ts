@@ -163,6 +163,8 @@ function unreachable(name: string, error: unknown, isTls: boolean): FlistError {
     return storeError('FLIST_STORE_DENIED', name, 'the secret has characters no header may have', DENIED_HINT)
   }
   if (isTlsCode(code)) return tlsError(name, code)
+  if (error instanceof Error && error.name === 'HTTPParserError')
+    return storeError('FLIST_STORE_PROTOCOL', name, 'it does not speak HTTP', PROTOCOL_HINT)
   const why = REASONS[code] ?? (code || 'the connection broke')
   // Many servers that want a certificate of ours only hang up.
   const hint = code === 'UND_ERR_SOCKET' && isTls ? `${UNREACHABLE_HINT}; ${CERTIFICATE_HINT}` : UNREACHABLE_HINT

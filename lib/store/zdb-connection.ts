@@ -1,5 +1,5 @@
 import { createClient, ErrorReply, RESP_TYPES } from 'redis'
-import { FlistError, LIMITS, systemCode, type FlistErrorCode } from '../base/index.ts'
+import { FlistError, LIMITS, systemCode, systemReason, type FlistErrorCode } from '../base/index.ts'
 import { DENIED_HINT, PROTOCOL_HINT, storeError, UNREACHABLE_HINT } from './store-errors.ts'
 import type { Secrets } from './store-secret.ts'
 import type { StoreUrl } from './store-url.ts'
@@ -137,7 +137,12 @@ const LATER = /^(LOADING|BUSY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|ERR max number of 
 function asStoreError(name: string, error: unknown, secrets: Secrets): FlistError {
   if (error instanceof FlistError) return error
   if (!(error instanceof ErrorReply)) {
-    return storeError('FLIST_STORE_UNREACHABLE', name, systemCode(error) || 'the connection broke', UNREACHABLE_HINT)
+    return storeError(
+      'FLIST_STORE_UNREACHABLE',
+      name,
+      systemCode(error) ? systemReason(error) : 'the connection broke',
+      UNREACHABLE_HINT,
+    )
   }
   // Redis repeats what it does not understand, arguments and all.
   const text = withoutSecrets(error.message, secrets).slice(0, 120)

@@ -141,6 +141,10 @@ export class Lab {
     return this.run('sh', [join(PROJECT, 'bin/flistfs'), ...words], options)
   }
 
+  startFlistfs(words: readonly string[], options: RunOptions = {}): ChildProcess {
+    return this.start('sh', [join(PROJECT, 'bin/flistfs'), ...words], options)
+  }
+
   /** Tries to mount; `log` is where the server writes. */
   async tryMount(archive: string, options: MountOptions = {}): Promise<Done & { directory: string; log: string }> {
     this.#count += 1

@@ -86,7 +86,7 @@ async function unpackTar(
     await Promise.allSettled([taking])
   }
   await taking
-  if (!found.database) throw damaged('this archive', `it has no member "${DATABASE_NAME}"`)
+  if (!found.database) throw damaged('this archive', `it has no member "${DATABASE_NAME}", as each v1 archive has`)
   return found.routerYaml
 }
 

@@ -1,7 +1,7 @@
 import { closeSync, lstatSync, mkdirSync, openSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs'
 import { geteuid } from 'node:process'
 import { DatabaseSync } from 'node:sqlite'
-import { FlistError, LIMITS, systemCode } from '../../base/index.ts'
+import { FlistError, LIMITS, makeFolder as makeFolderAt, systemCode } from '../../base/index.ts'
 import { CACHE_LAYOUT, databasePath } from './layout.ts'
 import { SCHEMA } from './schema.ts'
 
@@ -129,7 +129,7 @@ export function namesIn(dir: string): string[] {
 
 function makeFolder(cacheDir: string): void {
   const folder = `${cacheDir}/${CACHE_LAYOUT.folder}`
-  mkdirSync(cacheDir, { recursive: true, mode: 0o700 })
+  makeFolderAt(cacheDir, 0o700)
   try {
     mkdirSync(folder, { mode: 0o700 })
   } catch (error) {
