@@ -10,7 +10,7 @@ import { LateReads } from './late-reads.ts'
 import { FuseNativeOperations, type OperationParts } from './operations.ts'
 
 /** Milliseconds until the kernel's first request must have come. */
-const MOUNT_MS = 20_000
+const MOUNT_MS = 60_000
 const LOOK_EVERY_MS = 50
 /** fuse-native copies both into 1024 bytes, and says nothing where they do not fit. */
 const WORDS_BYTES_MAX = 1023
@@ -55,6 +55,7 @@ export class FuseNativeMount {
   /** Resolves when the kernel's first request was answered. Throws FLIST_MOUNT_FAILED, FLIST_NOT_PERMITTED. */
   async mount(signal: AbortSignal): Promise<void> {
     const { directory } = this.#words
+    signal.throwIfAborted()
     refuseForUsers(this.#words)
     const tooLong = [directory, optionsOf(this.#words)].some((text) => Buffer.byteLength(text) > WORDS_BYTES_MAX)
     if (tooLong) {
@@ -85,7 +86,7 @@ export class FuseNativeMount {
     }
   }
 
-  /** Resolves when libfuse has let go of the device: unmounted, its last user gone, or aborted. It tells nobody. */
+  /** Resolves when libfuse has let go of the device, of which it tells nobody: unmounted, its last user gone, or aborted. */
   async ended(): Promise<void> {
     const poll = new PollSet([this.#device])
     while (isDevice(this.#device)) {
