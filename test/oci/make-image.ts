@@ -2,6 +2,8 @@ import { createHash } from 'node:crypto'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { gzipSync, zstdCompressSync } from 'node:zlib'
+import { checkDigest } from '../../lib/oci/digest.ts'
+import type { ImageLayer } from '../../lib/oci/layer.ts'
 import type { TarEntry } from '../../lib/oci/tar/tar-entry.ts'
 import { TAR_END, tarHeader, tarPadding } from '../../lib/oci/tar/tar-writer.ts'
 
@@ -126,5 +128,17 @@ export function putInto(folder: string): (bytes: Buffer, mediaType: string) => B
     const digest = sha256(bytes)
     writeFileSync(join(folder, 'blobs', digest.replace(':', '/')), bytes)
     return { mediaType, digest, size: bytes.length }
+  }
+}
+
+/** A layer that lies in memory. */
+export function memoryLayer(tar: Buffer, stored = tar, piece = 65_536): ImageLayer {
+  return {
+    where: 'layer 1 of "test"',
+    size: stored.length,
+    diffId: checkDigest(sha256(tar), 'test'),
+    open: async function* () {
+      for (let at = 0; at < stored.length; at += piece) yield stored.subarray(at, at + piece)
+    },
   }
 }
