@@ -69,6 +69,7 @@ export const EXAMPLES: Readonly<Record<string, readonly (readonly [string, strin
       'pack /srv/image app.fl --store s3s://s3.example.org/blocks --exclude *.log --owner root:0 --group root:0',
       'Into a bucket; all belongs to root',
     ],
+    ['pack - app.fl --store dir:///srv/blocks', 'A tar from a pipe: tar -c . | flistfs pack - ...'],
     ['pack /srv/image app.flist --format v1 --store zdb://hub.example.org:9900/images', 'For nodes that read v1'],
   ],
   convert: [

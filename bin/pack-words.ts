@@ -29,8 +29,8 @@ interface Words {
 /** `flistfs pack`. */
 export function addPack(program: Command, context: Context, done: (code: number) => void): void {
   const collect = (value: string, list: string[] = []): string[] => [...list, value]
-  verb(program, 'pack', 'make an archive of a folder')
-    .argument('<source>', 'a folder')
+  verb(program, 'pack', 'make an archive of a folder or a tar')
+    .argument('<source>', 'a folder, a tar (gzip, zstd), or - for a tar on standard input')
     .argument('<archive>', 'the file to write')
     .option('-s, --store <[xx-xx=]url>', 'where blocks go; several for ranges or copies (repeatable)', collect)
     .addOption(new Option('--format <format>', 'fl, or the older v1').choices(['fl', 'v1']).default('fl'))

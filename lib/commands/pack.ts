@@ -10,7 +10,7 @@ import { packProgress } from './progress.ts'
 export type { PackResult }
 
 export interface PackWords {
-  /** A folder. */
+  /** A folder, a tar, or `-` for a tar on standard input. */
   readonly source: string
   readonly archive: string
   readonly format: BlockFormat
@@ -33,7 +33,7 @@ export interface PackWords {
   readonly threads: number | undefined
 }
 
-/** Packs a folder into an archive and its blocks into stores. Throws what that throws; see `packFolder`. */
+/** Packs a folder or a tar into an archive and its blocks into stores. Throws what that throws; see `packFolder`. */
 export async function pack(words: PackWords, report: ArchiveReport, signal: AbortSignal): Promise<PackResult> {
   const { stores, base, cacheDir, hub, owner, group, mtime, ...rest } = words
   if (stores.length === 0) {
@@ -41,28 +41,45 @@ export async function pack(words: PackWords, report: ArchiveReport, signal: Abor
       hint: 'Name one or more: --store dir:///srv/blocks',
     })
   }
-  const { packFolder } = await import('../make/index.ts')
+  const isTar = words.source === '-' || (await isFile(words.source))
+  if (isTar) refuseForTar(words)
+  const { packFolder, packTar } = await import('../make/index.ts')
   const opened = base === undefined ? undefined : await openArchive({ archive: base, cacheDir, hub }, report, signal)
   const progress = packProgress(report.progress, isatty(2))
   try {
-    return await packFolder(
-      {
-        ...rest,
-        stores: stores.map(parseStoreRoute),
-        baseDir: process.cwd(),
-        keepSecrets: words.keepPassword,
-        base: opened === undefined ? undefined : { index: opened.index, madeAt: await modifiedAt(opened.path) },
-        uid: owner === undefined ? undefined : ownerId(owner, 'user'),
-        gid: group === undefined ? undefined : ownerId(group, 'group'),
-        time: mtime === undefined ? undefined : timeOf(mtime),
-        onProgress: progress.onProgress,
-      },
-      signal,
-    )
+    const request = {
+      ...rest,
+      stores: stores.map(parseStoreRoute),
+      baseDir: process.cwd(),
+      keepSecrets: words.keepPassword,
+      uid: owner === undefined ? undefined : ownerId(owner, 'user'),
+      gid: group === undefined ? undefined : ownerId(group, 'group'),
+      time: mtime === undefined ? undefined : timeOf(mtime),
+      onProgress: progress.onProgress,
+    }
+    if (isTar) return await packTar(request, signal)
+    const older = opened === undefined ? undefined : { index: opened.index, madeAt: await modifiedAt(opened.path) }
+    return await packFolder({ ...request, base: older }, signal)
   } finally {
     progress.end()
     opened?.[Symbol.dispose]()
   }
+}
+
+/** What is neither there nor a folder is for the reader of tars to complain of. */
+async function isFile(path: string): Promise<boolean> {
+  const about = await stat(path).catch(() => undefined)
+  return about !== undefined && !about.isDirectory()
+}
+
+function refuseForTar({ base, follow, oneFileSystem }: PackWords): void {
+  const [word] = [base !== undefined && '--base', follow && '--follow', oneFileSystem && '--one-file-system'].filter(
+    Boolean,
+  )
+  if (word === undefined) return
+  throw new FlistError('FLIST_USAGE', `Cannot use ${String(word)} with a tar: it is for folders`, {
+    hint: 'Leave it out',
+  })
 }
 
 async function modifiedAt(path: string): Promise<number> {

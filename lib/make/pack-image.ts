@@ -1,15 +1,8 @@
 import { FlistError, LIMITS } from '../base/index.ts'
 import { FILE_TYPE } from '../flist/index.ts'
-import {
-  type Image,
-  imageContents,
-  type ImageInode,
-  imageNames,
-  type ImageNode,
-  type ImageTree,
-  mergeLayers,
-} from '../oci/index.ts'
+import { type Image, imageContents, type ImageInode, imageNames, type ImageTree, mergeLayers } from '../oci/index.ts'
 import { ArchiveMaker, type MadeArchive, type MakerOptions } from './archive-maker.ts'
+import { addTree } from './image-entries.ts'
 import { createdAt, startCommand, startupToml } from './startup.ts'
 
 export interface PackImageRequest extends Omit<MakerOptions, 'onBytes'> {
@@ -34,17 +27,6 @@ export const CONFIG_TAG = 'x-oci-config'
 /** From which Zero-OS knows what to start. */
 export const STARTUP = '.startup.toml'
 const STARTUP_MODE = 0o644
-/** What a folder's own file system says of its size is no property of the tree. */
-const FOLDER_BYTES = 4096
-const TYPE_BITS: Readonly<Record<ImageInode['type'], number>> = {
-  file: FILE_TYPE.file,
-  symlink: FILE_TYPE.link,
-  character: FILE_TYPE.character,
-  block: FILE_TYPE.block,
-  directory: FILE_TYPE.directory,
-  fifo: FILE_TYPE.fifo,
-}
-
 /**
  * Makes an archive of an image: layers are read twice, for their names and then for the bytes that are seen in the end; nothing is
  * unpacked. Same image, same bytes. Throws what reading the image and `ArchiveMaker` throw.
@@ -84,41 +66,6 @@ function contentBytes(tree: ImageTree): number {
     bytes += node.inode.size
   }
   return bytes
-}
-
-/** Puts all names in; gives the entry of each inode, its first name's. */
-function addTree(maker: ArchiveMaker, merged: ImageTree): Map<ImageInode, number> {
-  const entries = new Map<ImageInode, number>()
-  const folders = new Map<ImageNode, number>()
-  folders.set(merged.root, addInode(maker, Buffer.alloc(0), merged.root.inode))
-  for (const { name, node, parent } of imageNames(merged)) {
-    const { inode } = node
-    const leader = entries.get(inode)
-    const entry = addInode(maker, name, inode, leader)
-    maker.tree.setParent(entry, folders.get(parent) ?? 0)
-    if (node.children !== undefined) folders.set(node, entry)
-    if (leader === undefined) entries.set(inode, entry)
-  }
-  return entries
-}
-
-function addInode({ tree }: ArchiveMaker, name: Buffer, inode: ImageInode, leader?: number): number {
-  const { type, uid, gid, mtime, mtimeNs, target, xattrs } = inode
-  const mode = TYPE_BITS[type] | inode.mode
-  const size = type === 'directory' ? FOLDER_BYTES : type === 'symlink' ? target.length : inode.size
-  const entry = tree.add(name, mode, uid, gid, size, deviceOf(inode), mtime, mtimeNs, mtime, mtimeNs)
-  if (leader !== undefined) {
-    tree.setLink(entry, leader)
-    return entry
-  }
-  if (type === 'symlink') tree.setTarget(entry, target)
-  for (const xattr of xattrs) tree.setXattr(entry, xattr.name, xattr.value)
-  return entry
-}
-
-/** The kernel's 32 bits, `new_encode_dev`. */
-function deviceOf({ major, minor }: ImageInode): number {
-  return ((minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12)) >>> 0
 }
 
 async function addStartup(maker: ArchiveMaker, config: Buffer): Promise<[entry: number, content: number][]> {

@@ -33,6 +33,12 @@ export class ImageTree {
   #steps = 0
   #layer = -1
   #where = ''
+  readonly #whiteouts: boolean
+
+  /** Without `whiteouts` their names are names like any others: so it is in a tar that is no layer. */
+  constructor({ whiteouts = true }: { readonly whiteouts?: boolean } = {}) {
+    this.#whiteouts = whiteouts
+  }
 
   /** The entries that follow are those of this layer, counted from 0. */
   beginLayer(layer: number, where: string): void {
@@ -46,8 +52,8 @@ export class ImageTree {
     this.#account(entry)
     const name = parts.pop()
     if (name === undefined) return this.#applyRoot(entry, number)
-    if (isAufsMark(name)) return
-    const marked = whiteoutOf(name)
+    if (this.#whiteouts && isAufsMark(name)) return
+    const marked = this.#whiteouts ? whiteoutOf(name) : undefined
     if (marked !== undefined) return this.#whiteout(parts, name, marked, entry)
     const walk = this.#folder(parts, entry, true)
     const folder = walk?.at(-1)

@@ -1,0 +1,99 @@
+import { createReadStream } from 'node:fs'
+import { displayBytes, FlistError, systemCode } from '../base/index.ts'
+import { decompressed, type ImageInode, ImageTree, TarReader, type TarEntry } from '../oci/index.ts'
+import { ArchiveMaker } from './archive-maker.ts'
+import { excluder } from './exclude.ts'
+import { addTree } from './image-entries.ts'
+import type { PackRequest, PackResult } from './pack.ts'
+import { Problems } from './problems.ts'
+
+export type PackTarRequest = Omit<PackRequest, 'base' | 'oneFileSystem' | 'follow'>
+
+/** The name of standard input. */
+const STDIN = '-'
+
+/**
+ * Packs a tar, plain or compressed by gzip or zstd: a file, or `-` for standard input. Names that come again replace what they
+ * were, as when it is unpacked; names that would lead outside are refused. Same tar, same bytes. Throws what `packFolder` throws, and
+ * FLIST_IMAGE_DAMAGED for a tar that is none.
+ */
+export async function packTar(request: PackTarRequest, signal: AbortSignal): Promise<PackResult> {
+  const { source } = request
+  const where = source === STDIN ? 'the tar on standard input' : `tar "${displayBytes(Buffer.from(source))}"`
+  const problems = new Problems()
+  const tree = new ImageTree({ whiteouts: false })
+  tree.beginLayer(0, where)
+  let entries = 0
+  const onBytes = (bytes: number): void => request.onProgress?.({ bytes, entries })
+  await using maker = await ArchiveMaker.open({ ...request, onBytes }, signal)
+  const reader = new TarReader(decompressed(bytesOf(source), where), { where, globals: true })
+  /** By number of the entry. */
+  const contents = new Map<number, number>()
+  try {
+    const admits = admission(request, problems)
+    for (let entry = await reader.next(); entry !== undefined; entry = await reader.next()) {
+      signal.throwIfAborted()
+      if (!admits(entry)) continue
+      change(entry, request)
+      tree.apply(entry, entries)
+      if (entry.type === 'file' && entry.size > 0) {
+        contents.set(entries, await maker.writer.addContent(entry.size, reader.content()))
+      }
+      entries += 1
+    }
+    await reader.drain()
+  } finally {
+    await reader.close()
+  }
+  await fill(maker, tree, contents)
+  const made = await maker.finish(signal)
+  return { ...made, reused: 0, problemCount: problems.count, problems: problems.list }
+}
+
+async function* bytesOf(source: string): AsyncGenerator<Buffer> {
+  const stream = source === STDIN ? process.stdin : createReadStream(source, { highWaterMark: 256 * 1024 })
+  try {
+    for await (const piece of stream) yield piece as Buffer
+  } catch (cause) {
+    const code = systemCode(cause)
+    const isAbsent = code === 'ENOENT' || code === 'ENOTDIR'
+    throw new FlistError(isAbsent ? 'FLIST_NOT_FOUND' : 'FLIST_SYSTEM', `Cannot pack "${source}": ${code}`, { cause })
+  }
+}
+
+/** Whether an entry is wanted. A link to what is left out cannot be made, and is named. */
+function admission({ exclude = [] }: PackTarRequest, problems: Problems): (entry: TarEntry) => boolean {
+  const excludes = excluder(exclude)
+  if (excludes === undefined) return () => true
+  /** Of the path, or of a folder above it. */
+  const isExcluded = (name: Buffer): boolean => {
+    const parts = name
+      .toString('latin1')
+      .split('/')
+      .filter((part) => part !== '' && part !== '.')
+    return parts.some((_, at) => excludes(Buffer.from(parts.slice(0, at + 1).join('/'), 'latin1')))
+  }
+  return (entry) => {
+    if (isExcluded(entry.name)) return false
+    if (entry.type !== 'hardlink' || !isExcluded(entry.target)) return true
+    problems.add(entry.name, 'refused', 'it is a hard link to what is left out')
+    return false
+  }
+}
+
+function change(entry: TarEntry, { uid, gid, time }: PackTarRequest): void {
+  if (uid !== undefined) entry.uid = uid
+  if (gid !== undefined) entry.gid = gid
+  if (time === undefined) return
+  entry.mtime = time.seconds
+  entry.mtimeNs = time.nanoseconds
+}
+
+async function fill(maker: ArchiveMaker, tree: ImageTree, contents: ReadonlyMap<number, number>): Promise<void> {
+  const entries: ReadonlyMap<ImageInode, number> = addTree(maker, tree)
+  await maker.writer.drain()
+  for (const [inode, entry] of entries) {
+    const content = inode.type === 'file' ? contents.get(inode.entry) : undefined
+    if (content !== undefined) maker.addBlocks(entry, maker.writer.refsOf(content))
+  }
+}
