@@ -130,7 +130,7 @@ const FAULTS: [string, Handler, string][] = [
     (request, response) => halfThen(response, () => request.socket.end()),
     'FLIST_STORE_UNREACHABLE',
   ],
-  ['no HTTP', (request) => request.socket.end('hello\r\n\r\n'), 'FLIST_STORE_UNREACHABLE'],
+  ['no HTTP', (request) => request.socket.end('hello\r\n\r\n'), 'FLIST_STORE_PROTOCOL'],
   ['stalled before the head', () => {}, 'FLIST_TIMEOUT'],
   ['stalled in the body', (_, response) => halfThen(response, () => {}), 'FLIST_TIMEOUT'],
 ]

@@ -160,6 +160,17 @@ export const ARCHIVE_CASES: readonly ErrorCase[] = [
     hint: /Ask whoever published/,
   },
   {
+    code: 'FLIST_IMAGE_DAMAGED',
+    when: 'an image is no OCI archive',
+    provoke: (place) => {
+      const image = file(place, 'image.tar', 'no tar at all')
+      const words = ['convert', `oci-archive:${image}`, fresh(place, 'app.fl'), '--store', 'dir:///srv/blocks']
+      return flistfs(place, words)
+    },
+    says: /image\.tar"/,
+    hint: /again/,
+  },
+  {
     code: 'FLIST_FILE_TRUNCATED',
     when: 'a file lacks its blocks',
     provoke: (place) => flistfs(place, ['cat', withoutBlocks(place), 'long']),
