@@ -28,6 +28,12 @@ export interface FetcherParts {
   readonly waits?: boolean
 }
 
+/**
+ * What the kernel asks for first when a program reads a file from its start in large pieces. Who looks at the head of a file asks for
+ * less, and who maps it for two blocks at once.
+ */
+const EAGER_BYTES = 256 * 1024
+
 /** Milliseconds between the tries of a read that waits. */
 const WAIT_MS = 500
 const WAIT_MAX_MS = 5_000
@@ -61,7 +67,8 @@ export class Fetcher {
         try {
           return await this.#readOnce(row, offset, wanted, signal)
         } catch (error) {
-          if (!isAway(error) || signal.aborted || this.#ending.signal.aborted) throw error
+          if (!isAway(error)) throw error
+          if (signal.aborted || this.#ending.signal.aborted) throw this.#interrupted(row)
           if (tries === 0) this.#beginWait(error)
           tries += 1
           await this.#waitForStores(row, tries, signal)
@@ -112,7 +119,8 @@ export class Fetcher {
         pieces.push(this.#piece(row, nth, start, Math.min(end - nth * BLOCK, BLOCK), deadline.signal))
       }
       const first = index.first[row] ?? 0
-      this.advance(row, first + from, first + to)
+      const run = this.#readahead.advance(row, first + from, first + to, offset === 0 && wanted >= EAGER_BYTES)
+      if (run !== undefined) this.#fetchAhead(run)
       return await Promise.all(pieces)
     } catch (error) {
       // Who waited too long hears that, not that he left.

@@ -38,9 +38,13 @@ export class Readahead {
     this.#order = order
   }
 
-  /** A reader took blocks `from` to `to` (both included) of the file `row`. Returns the run to fetch ahead, if any. */
-  advance(row: number, from: number, to: number): Run | undefined {
+  /**
+   * A reader took blocks `from` to `to` (both included) of the file `row`. `eager`: his first read says already that he will go on.
+   * Returns the run to fetch ahead, if any.
+   */
+  advance(row: number, from: number, to: number, eager = false): Run | undefined {
     const stream = this.#find(from) ?? this.#begin(row, from)
+    if (eager && stream.blocks === 0) stream.blocks = 1
     if (to + 1 > stream.next) {
       stream.blocks += to + 1 - stream.next
       stream.next = to + 1

@@ -110,7 +110,7 @@ t.test('a sequential reader finds the rest in the cache', async (t) => {
   const { fetcher, table, row, index } = await open(t)
   const big = row('dir/big')
   const first = index.first[big] ?? 0
-  await fetcher.read(big, 0, BLOCK, NEVER)
+  await fetcher.read(big, 0, 4096, NEVER)
   await fetcher.read(big, BLOCK, BLOCK, NEVER)
   await waitUntil(() => [2, 3, 4, 5].every((nth) => table.has(first + nth)))
   t.notOk(table.has(first + 6), 'beyond the window')
@@ -120,6 +120,14 @@ t.test('a sequential reader finds the rest in the cache', async (t) => {
   fetcher.advanceTo(first + (marked[0] ?? 0))
   await waitUntil(() => table.has(first + 6))
   t.pass('the last block came')
+})
+
+t.test('who reads a file from its start in large pieces is fetched ahead of at once', async (t) => {
+  const { fetcher, table, row, index } = await open(t)
+  const first = index.first[row('dir/big')] ?? 0
+  await fetcher.read(row('dir/big'), 0, 256 * 1024, NEVER)
+  await waitUntil(() => [1, 2, 3, 4].every((nth) => table.has(first + nth)))
+  t.notOk(table.has(first + 5), 'beyond the window')
 })
 
 t.test('small files in order are fetched ahead', async (t) => {

@@ -57,6 +57,14 @@ t.test('reads of two blocks at once count as two', async (t) => {
   t.strictSame(readahead.advance(row('big'), 0, 1), { from: 2, to: 5 })
 })
 
+t.test('a large first read from the start is answer enough, once', async (t) => {
+  const readahead = new Readahead(order)
+  t.strictSame(readahead.advance(row('big'), 0, 0, true), { from: 1, to: 4 })
+  const elsewhere = new Readahead(order)
+  t.equal(elsewhere.advance(row('file-100'), BIG, BIG, true), undefined, 'a file of one block has nothing ahead')
+  t.end()
+})
+
 t.test('random reads of a large file fetch nothing ahead', async (t) => {
   const readahead = new Readahead(order)
   for (const block of [9, 3, 11, 6, 0])
