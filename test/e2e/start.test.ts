@@ -1,0 +1,71 @@
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, readFileSync, symlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { bundleProgram } from '../../scripts/bundle.ts'
+import { NO_MOUNT, PROJECT, until } from './mounted.ts'
+
+const DEADLINE_MS = 120_000
+
+/** Notes what is loaded when the program says its first word: once it is mounted, before anybody looks at the tree. */
+const HOOK = `
+const fs = require('node:fs')
+const write = fs.writeSync
+fs.writeSync = (fd, ...rest) => {
+  if (fd !== 1) return write(fd, ...rest)
+  const loaded = { own: process.moduleLoadList, files: Object.keys(require.cache) }
+  fs.writeFileSync(process.env.LOADED + '.tmp', JSON.stringify(loaded))
+  fs.renameSync(process.env.LOADED + '.tmp', process.env.LOADED)
+  fs.writeSync = write
+  return write(fd, ...rest)
+}
+`
+
+interface Loaded {
+  /** Modules of Node's own: `NativeModule net`, `Internal Binding uv`. */
+  readonly own: readonly string[]
+  readonly files: readonly string[]
+}
+
+/** A start of Node with nothing to do has these loaded too, or they cost it nothing to speak of. */
+const ALLOWED =
+  /^(?:NativeModule (?:process|internal\/(?:abort_controller|fs\/dir))|Internal Binding (?:signal_wrap|fs_dir))$/
+
+t.test('a mount loads one file, and of Node hardly more than Node itself', { skip: NO_MOUNT }, async (t) => {
+  const dir = t.testdir({ 'hook.cjs': HOOK, at: {}, run: {} })
+  symlinkSync(join(PROJECT, 'node_modules'), join(dir, 'node_modules'))
+  await bundleProgram(PROJECT, join(dir, 'dist'))
+  const env = (name: string): NodeJS.ProcessEnv => ({
+    PATH: process.env['PATH'],
+    HOME: dir,
+    LOADED: join(dir, name),
+    FLISTFS_RUNTIME: join(dir, 'run'),
+    FLISTFS_CACHE: join(dir, 'cache'),
+    FLISTFS_CONFIG: '',
+  })
+  const loaded = (name: string): Loaded => JSON.parse(readFileSync(join(dir, name), 'utf8')) as Loaded
+  const hook = ['--require', join(dir, 'hook.cjs')]
+
+  spawnSync(process.execPath, [...hook, '-e', 'require("node:fs").writeSync(1, "")'], { env: env('bare') })
+  const archive = join(PROJECT, 'fixtures/sample/debian.fl')
+  const words = ['mount', '--foreground', archive, join(dir, 'at')]
+  // The first makes the index, which is work of another kind.
+  for (const name of ['first', 'second']) {
+    const server = spawn(process.execPath, [...hook, join(dir, 'dist/flistfs.cjs'), ...words], { env: env(name) })
+    t.teardown(() => server.kill('SIGKILL'))
+    const ended = once(server, 'exit', { signal: AbortSignal.timeout(DEADLINE_MS) })
+    await until(() => existsSync(join(dir, name)) || server.exitCode !== null)
+    server.kill('SIGINT')
+    t.strictSame(await ended, [0, null])
+  }
+  const { own, files } = loaded('second')
+  t.strictSame(files, [join(dir, 'hook.cjs'), join(dir, 'dist/flistfs.cjs')])
+  const bare = new Set(loaded('bare').own)
+  t.ok(bare.size > 50)
+  t.strictSame(
+    own.filter((name) => !bare.has(name) && !ALLOWED.test(name)),
+    [],
+    'see docs/decisions/165-start.md',
+  )
+})
