@@ -59,7 +59,8 @@ export class Authenticator {
     credentials: Credentials | undefined,
     signal: AbortSignal,
   ): Promise<string> {
-    const realm = URL.parse(challenge.parameters.get('realm') ?? '', origin.href)
+    const said = challenge.parameters.get('realm')
+    const realm = said === undefined ? null : URL.parse(said, origin.href)
     if (realm === null || !['http:', 'https:'].includes(realm.protocol)) {
       throw registryError('FLIST_STORE_PROTOCOL', this.#registry, 'it does not say where tokens are to be had')
     }

@@ -27,10 +27,13 @@ export class Endpoint {
   readonly place: EndpointPlace
   readonly #transport: Transport
   readonly #auth: Authenticator
+  readonly #triesMax: number
   #base: URL
 
-  constructor(transport: Transport, place: EndpointPlace, actions: string) {
+  /** `triesMax`: of one request. */
+  constructor(transport: Transport, place: EndpointPlace, actions: string, triesMax: number = LIMITS.registryTries) {
     this.place = place
+    this.#triesMax = triesMax
     this.#transport = transport
     this.#base = new URL(
       `${place.scheme === 'http' ? 'http' : 'https'}://${hostName(place.host)}/v2/${place.repository}/`,
@@ -48,7 +51,7 @@ export class Endpoint {
         return await this.#once(request, signal)
       } catch (error) {
         const isStream = request.body !== undefined && !(request.body instanceof Uint8Array)
-        if (!mayPass(error) || tries >= LIMITS.registryTries || isStream) throw error
+        if (!mayPass(error) || tries >= this.#triesMax || isStream) throw error
         await this.pause(error, tries, signal)
       }
     }
@@ -58,7 +61,7 @@ export class Endpoint {
   async pause(error: FlistError, tries: number, signal: AbortSignal): Promise<void> {
     const wished = error.cause instanceof MayPass ? error.cause.waitMs : undefined
     if (wished !== undefined && wished > LIMITS.registryWaitMaxMs) throw error
-    await sleep(wished ?? BACKOFF_MS * 2 ** tries, undefined, { signal })
+    await sleep(wished ?? BACKOFF_MS * 2 ** (tries - 1), undefined, { signal })
   }
 
   async #once(request: EndpointRequest, signal: AbortSignal): Promise<HttpAnswer> {

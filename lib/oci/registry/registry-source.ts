@@ -1,6 +1,5 @@
 import { describeError, FlistError, LIMITS } from '../../base/index.ts'
 import { type Digest, digestMismatch, digestOf } from '../digest.ts'
-import { imageLimit } from '../image-error.ts'
 import type { ImageLayer } from '../layer.ts'
 import { readLocal } from '../local-bytes.ts'
 import { type Descriptor, MANIFEST_MEDIA } from '../manifest.ts'
@@ -20,6 +19,9 @@ export interface RegistrySourceOptions extends RegistryOptions {
   readonly onBytes: (bytes: number, total: number) => void
 }
 
+/** A mirror is to be quick. */
+const MIRROR_TRIES = 2
+
 interface Top {
   readonly bytes: Buffer
   readonly mediaType: string
@@ -32,12 +34,17 @@ export class RegistrySource implements ImageSource {
   readonly #options: RegistrySourceOptions
   readonly #transport = new Transport()
   readonly #endpoints: readonly Endpoint[]
+  /** Mirrors that were of no use once are not asked again. */
+  readonly #useless = new Set<Endpoint>()
   #spool: Spool | undefined
 
   constructor(image: RegistryName, options: RegistrySourceOptions) {
     this.#image = image
     this.#options = options
-    this.#endpoints = placesOf(image, options).map((place) => new Endpoint(this.#transport, place, 'pull'))
+    const places = placesOf(image, options)
+    this.#endpoints = places.map((place, index) => {
+      return new Endpoint(this.#transport, place, 'pull', index < places.length - 1 ? MIRROR_TRIES : undefined)
+    })
   }
 
   /** What the name stands for now. */
@@ -119,10 +126,13 @@ export class RegistrySource implements ImageSource {
   /** Asks one place after another; says why of the last one, which is the registry itself. */
   async #anywhere<T>(ask: (endpoint: Endpoint) => Promise<T>, signal: AbortSignal): Promise<T> {
     for (const [index, endpoint] of this.#endpoints.entries()) {
+      if (this.#useless.has(endpoint)) continue
       try {
         return await ask(endpoint)
       } catch (error) {
         if (signal.aborted || index === this.#endpoints.length - 1 || !(error instanceof FlistError)) throw error
+        if (this.#useless.has(endpoint)) continue
+        this.#useless.add(endpoint)
         this.#options.warn(`Mirror "${endpoint.place.host}" was of no use: ${describeError(error)}`)
       }
     }
@@ -206,7 +216,7 @@ export class RegistrySource implements ImageSource {
     for await (const piece of answer.body) {
       if (file.size + piece.length > size) {
         answer.drop()
-        throw imageLimit(what, `the registry gives more than its ${size} bytes`)
+        throw digestMismatch(what)
       }
       await file.append(piece)
       onBytes(file.size)
