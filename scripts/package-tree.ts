@@ -23,7 +23,7 @@ export type Architecture = (typeof ARCHITECTURES)[number]
 const MACHINE: Readonly<Record<Architecture, number>> = { x64: 0x3e, arm64: 0xb7 }
 
 /** What the program needs at run time, of what is published. */
-const SHIPPED = ['bin', 'dist', 'fixtures/sample', 'docs', 'CHANGELOG.md', 'LICENSE', 'README.md', 'package.json']
+const SHIPPED = ['bin', 'fixtures/sample', 'docs', 'CHANGELOG.md', 'LICENSE', 'README.md', 'package.json']
 /** Of other programs than Node, or of use to who builds only; licences stay. */
 const SOURCES =
   /\.(?:[cm]?ts|map|[chdoS]|cc|hh|asm|inc|def|gypi?|mk|stamp|bare)$|^(?:CMakeLists\.txt|Makefile|electron\.napi\.node)$/
@@ -58,8 +58,9 @@ export function run(command: string, words: readonly string[], cwd = ROOT): stri
   return execFileSync(command, words, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'], env })
 }
 
-/** The program as it was built, with all it needs on such a processor, in a folder that may be moved. */
-export function makeTree(tree: string, arch: Architecture): void {
+/** The program as it was built into a folder, with all it needs on such a processor, in a folder that may be moved. */
+export function makeTree(built: string, tree: string, arch: Architecture): void {
+  cpSync(built, join(tree, 'dist'), { recursive: true })
   for (const name of SHIPPED) {
     cpSync(join(ROOT, name), join(tree, name), { recursive: true, filter: (path) => !/\/bin\/[^/]+\.ts$/.test(path) })
   }

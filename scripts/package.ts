@@ -32,10 +32,10 @@ function makeTar(tree: string, name: string): string {
   return path
 }
 
-function makePackages(work: string, arch: Architecture): void {
+function makePackages(built: string, work: string, arch: Architecture): void {
   const name = `flistfs-${VERSION}-linux-${arch}`
   const tree = join(work, name)
-  makeTree(tree, arch)
+  makeTree(built, tree, arch)
   writeFileSync(join(tree, 'copyright'), copyrightText(tree, '.'))
   normalise(tree)
   process.stdout.write(`${makeTar(tree, name)}\n`)
@@ -47,8 +47,9 @@ const wanted = architectures(values.arch ?? ARCHITECTURES)
 const work = mkdtempSync(join(tmpdir(), 'flistfs-package-'))
 try {
   mkdirSync(OUT, { recursive: true })
-  run('sh', ['bin/node', 'build.ts'])
-  for (const arch of wanted) makePackages(work, arch)
+  const built = join(work, 'dist')
+  run('sh', ['bin/node', 'build.ts', built])
+  for (const arch of wanted) makePackages(built, work, arch)
 } finally {
   rmSync(work, { recursive: true, force: true })
 }
