@@ -114,6 +114,38 @@ t.test(`a Debian ${SUITE} that boots`, { skip }, async (t) => {
       t.equal(await guest.ok(`systemctl show ${UNIT} -p NRestarts,ActiveState`), 'NRestarts=0\nActiveState=active\n')
     })
 
+    await t.test('the mount outlives supervisor and server killed together', async (t) => {
+      const connection = await guest.ok(CONNECTION)
+      t.equal(await guest.ok(`systemctl show ${UNIT} -p NFileDescriptorStore`), 'NFileDescriptorStore=1\n')
+      await guest.ok(`systemctl kill --kill-whom=all --signal=KILL ${UNIT}`)
+      t.equal(await witness.asked(), WELL, 'who reads waits for the next start')
+      await guest.wait(`systemctl is-active --quiet ${UNIT}`)
+      t.equal(await guest.ok(CONNECTION), connection)
+      t.equal(await guest.ok(`systemctl show ${UNIT} -p NRestarts`), 'NRestarts=1\n')
+      t.match(await guest.ok(`journalctl --no-pager -u ${UNIT}`), /another server goes on .*why="it was kept"/)
+    })
+
+    await t.test('a restart keeps the mount', async (t) => {
+      const [before, connection] = [await server(), await guest.ok(CONNECTION)]
+      await guest.ok(`systemctl restart ${UNIT}`)
+      t.equal(await witness.asked(), WELL)
+      t.equal(await guest.ok(CONNECTION), connection)
+      t.not(await server(), before)
+      t.equal(await guest.ok(`systemctl show ${UNIT} -p Result,ActiveState`), 'Result=success\nActiveState=active\n')
+    })
+
+    await t.test('the watchdog ends a server that hangs, and the mount goes on', async (t) => {
+      const conf = `mkdir -p /etc/systemd/system/${UNIT}.d; printf '[Service]\\nWatchdogSec=40\\n' > /etc/systemd/system/${UNIT}.d/watchdog.conf`
+      await guest.ok(`${conf}; systemctl daemon-reload; systemctl restart ${UNIT}`)
+      const [before, connection] = [await server(), await guest.ok(CONNECTION)]
+      await guest.ok(`kill -STOP ${before}`)
+      t.equal(await witness.asked(), WELL, 'who reads waits for the next start')
+      await guest.wait(`systemctl is-active --quiet ${UNIT}`)
+      t.equal(await guest.ok(CONNECTION), connection)
+      t.not(await server(), before)
+      t.match(await guest.ok(`journalctl --no-pager -u ${UNIT}`), /Watchdog timeout/)
+    })
+
     await t.test('stop unmounts, start mounts again', async (t) => {
       await guest.ok('systemctl stop witness program')
       await guest.ok(`systemctl stop ${UNIT}`)
