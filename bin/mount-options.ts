@@ -28,6 +28,7 @@ interface Words {
   readonly rw?: true
   readonly upper?: string
   readonly foreground?: true
+  readonly ownProcess?: true
 }
 
 export function addMountOptions(command: Command): Command {
@@ -75,6 +76,7 @@ export function addMountOptions(command: Command): Command {
     .option('--hub <url>', 'the hub that user/name.flist is on')
     .option('--rw', 'writable by copy-on-write; changes are thrown away at umount')
     .option('--upper <dir>', 'writable, with the changes kept in this folder')
+    .option('--own-process', 'share no server with other mounts')
     .option('-f, --foreground', 'stay until interrupted')
     .option('-o, --options <list>', 'options as in fstab: name,name=value (repeatable)', collect)
 }
@@ -100,6 +102,7 @@ export function mountRequest(archive: string, directory: string, words: Words, s
     noexec: words.noexec ?? false,
     defaultStores: words.defaultStore ?? [],
     asZeroOs: words.asZeroOs ?? false,
+    ownProcess: words.ownProcess ?? false,
     logFile: words.log,
     logLevel: words.logLevel ?? (words.log === undefined ? 'warn' : 'info'),
     traceFile: words.trace,

@@ -20,7 +20,7 @@ export function addUpgrade(program: Command, context: Context, done: (code: numb
       done(0)
     })
   program.command('resume', { hidden: true }).action(async () => {
-    const { resumeMount } = await import('../lib/commands/serve.ts')
-    done(await resumeMount(context.signal))
+    const { resumeMounts } = await import('../lib/commands/inherit.ts')
+    done(await resumeMounts(context.signal))
   })
 }

@@ -26,6 +26,7 @@ export async function bundleLibrary(root: string, out: string): Promise<void> {
     entryPoints: [
       'lib/index.ts',
       'lib/commands/fetch-thread.ts',
+      'lib/commands/compile-thread.ts',
       'lib/store/decode-worker.ts',
       'lib/store/block-worker.ts',
     ],

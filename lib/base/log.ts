@@ -1,4 +1,4 @@
-import { writeSync } from 'node:fs'
+import { closeSync, writeSync } from 'node:fs'
 
 export const LOG_LEVELS = { error: 0, warn: 1, info: 2, debug: 3 } as const
 export type LogLevel = keyof typeof LOG_LEVELS
@@ -9,7 +9,7 @@ export type LogFields = Readonly<Record<string, string | number | boolean | unde
 
 /** Writes one line of `key=value` per event, in one write, so that several threads and processes may share the file. */
 export class Log {
-  readonly #fd: number
+  #fd: number
   /** Holds the level: another thread's log made with it follows this one's changes, and the other way round. */
   readonly memory: SharedArrayBuffer
   readonly #level: Int32Array
@@ -29,6 +29,12 @@ export class Log {
     this.#level[0] = LOG_LEVELS[level]
   }
 
+  /** Nothing is written any more: another file may get the descriptor's number. Closes it unless it is a standard one. */
+  close(): void {
+    if (this.#fd > 2) closeSync(this.#fd)
+    this.#fd = -1
+  }
+
   error(message: string, fields?: LogFields): void {
     this.#write('error', message, fields)
   }
@@ -46,7 +52,7 @@ export class Log {
   }
 
   #write(level: LogLevel, message: string, fields: LogFields = {}): void {
-    if (LOG_LEVELS[level] > (this.#level[0] ?? 0)) return
+    if (this.#fd < 0 || LOG_LEVELS[level] > (this.#level[0] ?? 0)) return
     let line = `${new Date().toISOString()} ${level} ${message}`
     for (const [key, value] of Object.entries(fields)) {
       if (value !== undefined) line += ` ${key}=${typeof value === 'string' ? JSON.stringify(value) : value}`

@@ -1,156 +1,164 @@
-import { openSync } from 'node:fs'
-import { parentPort, workerData } from 'node:worker_threads'
-import { describeError, invariant, LIMITS, Log } from '../base/index.ts'
-import type { FlistIndex } from '../flist/index.ts'
-import { controlSocketPath, Counters, FetchServer, serveControl, type ServeWords, Trace } from '../kernel/index.ts'
-import {
-  BlockCache,
-  CachedReader,
-  defaultCacheBytes,
-  forgetStored,
-  openReader,
-  parseStoreRoute,
-  type ReaderRoute,
-  warmStores,
-} from '../store/index.ts'
+import { parentPort } from 'node:worker_threads'
+import { describeError, ERRNO, invariant, LIMITS } from '../base/index.ts'
+import { type FetchMessage, type FetchReply, type MountMessage, type ReadReply, refuseRead } from '../kernel/index.ts'
+import { DecodePool, forgetStored } from '../store/index.ts'
 import { giveBackMemory, keepFreedBlocks } from '../system/index.ts'
-import { BlockTable, Fetcher, SegmentFiles } from '../vfs/index.ts'
-
-import { openAgain } from './open-index.ts'
-import { ServerAnswers, type ServerParts } from './server-answers.ts'
+import { SegmentFiles } from '../vfs/index.ts'
+import { CachePool } from './cache-pool.ts'
+import { FetchMount, type FetchMountData } from './fetch-mount.ts'
+import { MetricsDesk } from './metrics-desk.ts'
 
 const SETTLE_EVERY_MS = 1000
 
-/** What the fetch thread of a mount is started with. */
-export interface FetchThreadData extends Omit<ServeWords, 'logLevel'> {
-  readonly id: string
-  /** The device; undefined: replies go to the session. */
-  readonly fd: number | undefined
-  readonly table: SharedArrayBuffer
-  readonly counters: SharedArrayBuffer
-  readonly trace: SharedArrayBuffer
-  /** Shared, because it changes at run time. */
-  readonly logLevel: SharedArrayBuffer
-}
+/** A mount that the session thread told of. It is opened when somebody waits for it, or when nobody waits for another. */
+class Slot {
+  readonly data: FetchMountData
+  readonly #open: (data: FetchMountData) => Promise<FetchMount>
+  #opening: Promise<void> | undefined
+  /** When opening it failed, `performance.now()`. */
+  #failedAt = -Infinity
+  #closed = false
+  mount: FetchMount | undefined
 
-/** The fetch thread: opens cache and stores, and serves misses and questions until the session says `close`. */
-async function main(data: FetchThreadData): Promise<void> {
-  invariant(parentPort, 'fetch-thread runs as a worker')
-  keepFreedBlocks()
-  const startedAt = Date.now()
-  const log = new Log(data.logFile === undefined ? 2 : openSync(data.logFile, 'a', 0o640), data.logLevel)
-  const index = await openAgain(data, AbortSignal.timeout(LIMITS.compileWaitMs))
-  const cache = await BlockCache.open(data.cacheDir, {
-    bytesMax: data.cacheBytesMax ?? defaultCacheBytes(data.cacheDir),
-    freeBytesMin: LIMITS.freeDiskBytesMin,
-    verifyAlways: data.verifyAlways,
-    log,
-  })
-  const stores = openReader({ routes: routesOf(data, index), baseDir: data.baseDir, timeoutMs: data.timeoutMs, log })
-  const reader = new CachedReader(cache, stores, { failureMemoryMs: LIMITS.failureMemoryMs, log })
-  const table = new BlockTable(index.blockCount, data.table)
-  const files = new SegmentFiles(data.cacheDir)
-  const fetcher = new Fetcher({
-    index,
-    table,
-    files,
-    cache,
-    reader,
-    log,
-    timeoutMs: data.timeoutMs,
-    waits: data.onError === 'wait',
-  })
-  const counters = new Counters(data.counters)
-  const trace = new Trace(data.trace)
-  const server = new FetchServer({ port: parentPort, fd: data.fd, fetcher, counters, log, trace })
-  const closing = new AbortController()
-  process.on('uncaughtException', (error) =>
-    log.error('a fault of ours', { error: describeError(error), stack: error.stack }),
-  )
-  const running = server.run()
-  const parts = {
-    data,
-    startedAt,
-    index,
-    table,
-    fetcher,
-    reader,
-    stores,
-    server,
-    counters,
-    trace,
-    log,
+  constructor(data: FetchMountData, open: (data: FetchMountData) => Promise<FetchMount>) {
+    this.data = data
+    this.#open = open
   }
-  const answers = new ServerAnswers(parts)
-  const control = await serveControl(controlSocketPath(data.id), (request) => answers.answer(request))
-  const metrics = await metricsOf(parts, answers)
-  const filling = data.verifyAlways ? Promise.resolve() : fetcher.fillTable(closing.signal)
-  // Before somebody waits for it: it is 70 ms of work.
-  void filling.then(() => {
-    const isWhole = table.filled === index.blockCount
-    return isWhole || closing.signal.aborted ? undefined : warmStores(routesOf(data, index), data.baseDir)
-  })
-  if (data.passthrough) void filling.then(() => server.announceAll())
-  const settling = settleWhenIdle(server, counters, index, () => {
-    files.releaseUnlinked()
-    cache.releaseUnlinked()
-  })
-  await running
-  clearInterval(settling)
-  closing.abort()
-  fetcher.close()
-  await filling
-  await metrics?.close()
-  await control.close()
-  await reader[Symbol.asyncDispose]()
-  await cache.close()
-  index.close()
-  parentPort.close()
+
+  take(message: MountMessage): void {
+    if (this.mount !== undefined) this.mount.take(message)
+    else void this.#takeLater(message)
+  }
+
+  /** Never throws: the mount's log has what went wrong. One that failed is tried again, but not at each read. */
+  async open(): Promise<void> {
+    if (this.mount !== undefined || this.#closed || performance.now() - this.#failedAt < LIMITS.failureMemoryMs) return
+    this.#opening ??= this.#open(this.data)
+      .then(
+        (mount) => void (this.mount = mount),
+        () => void (this.#failedAt = performance.now()),
+      )
+      .finally(() => (this.#opening = undefined))
+    await this.#opening
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    await this.#opening
+    await this.mount?.close()
+  }
+
+  async #takeLater(message: MountMessage): Promise<void> {
+    await this.open()
+    if (this.mount !== undefined) this.mount.take(message)
+    else if (message.op === 'read' && this.data.fd !== undefined) refuseRead(this.data.fd, message, ERRNO.EIO)
+  }
 }
 
-/** When nothing was fetched for a second, what the work took is given back: buffers, pages of the index. */
-function settleWhenIdle(
-  server: FetchServer,
-  counters: Counters,
-  index: FlistIndex,
-  release: () => void,
-): NodeJS.Timeout {
-  let seen = 0
-  let settled = 0
-  return setInterval(() => {
-    const fetched = counters.get('readsFetched')
-    if (fetched === seen && fetched !== settled && server.waiting === 0) {
-      settled = fetched
+/** The fetch thread of a server: opens caches and stores, and serves misses and questions of all its mounts. */
+class FetchThread {
+  readonly #slots = new Map<number, Slot>()
+  readonly #caches = new CachePool()
+  readonly #pool = new DecodePool()
+  readonly #metrics = new MetricsDesk()
+  #files: SegmentFiles | undefined
+  readonly #tell: (reply: FetchReply) => void
+  readonly #settling: NodeJS.Timeout
+  /** Slots that nobody has waited for yet. */
+  readonly #unopened: Slot[] = []
+  #seen = 0
+  #settled = 0
+
+  constructor(tell: (reply: FetchReply) => void) {
+    this.#tell = tell
+    this.#settling = setInterval(() => this.#settle(), SETTLE_EVERY_MS)
+  }
+
+  take(message: FetchMessage): void {
+    if (message.op === 'open') this.#add(message.mount, message.data as FetchMountData)
+    else if (message.op === 'close') void this.#remove(message.mount)
+    else if (message.op === 'used') void this.#caches.used(message.segments)
+    else if (message.op !== 'end') this.#slots.get(message.mount)?.take(message)
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#settling)
+    for (const mount of this.#slots.keys()) await this.#remove(mount)
+    this.#files?.close()
+    await this.#pool.close()
+  }
+
+  complain(error: Error): void {
+    for (const { mount } of this.#slots.values())
+      mount?.parts.log.error('a fault of ours', { error: describeError(error), stack: error.stack })
+  }
+
+  #add(mount: number, data: FetchMountData): void {
+    this.#files ??= new SegmentFiles(data.cacheDir)
+    const share = {
+      caches: this.#caches,
+      files: this.#files,
+      pool: this.#pool,
+      metrics: this.#metrics,
+      mounts: () => this.#slots.size,
+      onWhole: (row: number, path: string) => this.#tell({ op: 'whole', mount, row, path }),
+      onReply: (reply: ReadReply) => this.#tell({ op: 'reply', mount, ...reply }),
+    }
+    const slot = new Slot(data, (words) => FetchMount.open(words, share))
+    this.#slots.set(mount, slot)
+    this.#unopened.push(slot)
+    if (this.#unopened.length === 1) setImmediate(() => void this.#openNext())
+  }
+
+  /** One at a time, so that whoever waits for another is not behind them all. */
+  async #openNext(): Promise<void> {
+    for (let slot = this.#unopened[0]; slot !== undefined; slot = this.#unopened[0]) {
+      await slot.open()
+      await new Promise(setImmediate)
+      this.#unopened.shift()
+    }
+  }
+
+  async #remove(mount: number): Promise<void> {
+    const slot = this.#slots.get(mount)
+    this.#slots.delete(mount)
+    try {
+      await slot?.close()
+    } finally {
+      this.#tell({ op: 'closed', mount })
+    }
+  }
+
+  /** When nothing was fetched for a second, what the work took is given back: buffers, pages of the indexes. */
+  #settle(): void {
+    let fetched = 0
+    let waiting = 0
+    for (const { mount } of this.#slots.values()) {
+      fetched += mount?.fetched ?? 0
+      waiting += mount?.parts.server.waiting ?? 0
+    }
+    if (fetched === this.#seen && fetched !== this.#settled && waiting === 0) {
+      this.#settled = fetched
       forgetStored()
       giveBackMemory()
     }
-    if (fetched === seen) index.release()
-    release()
-    seen = fetched
-  }, SETTLE_EVERY_MS)
-}
-
-/** Whoever asks for no metrics does not load them. An address that is taken does not end a mount. */
-async function metricsOf(
-  parts: ServerParts,
-  answers: ServerAnswers,
-): Promise<{ close: () => Promise<void> } | undefined> {
-  const { data, log } = parts
-  if (data.metrics === undefined) return undefined
-  try {
-    const [{ Metrics }, { serveMetrics }] = await Promise.all([import('./metrics.ts'), import('./metrics-server.ts')])
-    const metrics = new Metrics(parts, answers)
-    return await serveMetrics(data.metrics, () => metrics.render())
-  } catch (error) {
-    log.error('metrics are not served', { error: describeError(error) })
-    return undefined
+    if (fetched === this.#seen) for (const { mount } of this.#slots.values()) mount?.parts.index.release()
+    this.#files?.releaseUnlinked()
+    void this.#caches.releaseUnlinked()
+    this.#seen = fetched
   }
 }
 
-/** `--store` replaces the archive's own routes. */
-function routesOf(data: FetchThreadData, index: FlistIndex): ReaderRoute[] {
-  if (data.stores.length === 0) return [...index.routes]
-  return data.stores.map((words) => ({ ...parseStoreRoute(words), trusted: true }))
+function main(): void {
+  const port = parentPort
+  invariant(port, 'fetch-thread runs as a worker')
+  keepFreedBlocks()
+  const thread = new FetchThread((reply) => port.postMessage(reply))
+  process.on('uncaughtException', (error) => thread.complain(error))
+  port.on('message', (message: FetchMessage) => {
+    thread.take(message)
+    if (message.op === 'end') void thread.close().finally(() => port.close())
+  })
 }
 
-await main(workerData as FetchThreadData)
+main()

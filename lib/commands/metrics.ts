@@ -19,47 +19,64 @@ interface Value {
 }
 type Stats = ReturnType<ServerAnswers['stats']>
 type StoreNumber = 'requests' | 'failures' | 'missing' | 'bytes' | 'latencyMsSum'
-type Read = (stats: Stats) => number | Value[]
+type Read = (stats: Stats, parts: ServerParts) => number | Value[]
 
-/** What a server has done, as Prometheus reads it. The numbers are those of `stats`, taken anew each time. */
+/** A mount that is watched. */
+interface Member {
+  readonly parts: ServerParts
+  readonly answers: ServerAnswers
+  stats: Stats
+}
+
+/** What a server has done for its mounts, as Prometheus reads it. The numbers are those of `stats`, taken anew each time. */
 export class Metrics {
   readonly #registry = new Registry()
-  readonly #parts: ServerParts
-  readonly #answers: ServerAnswers
-  #stats: Stats
+  readonly #members = new Map<ServerParts, Member>()
 
-  constructor(parts: ServerParts, answers: ServerAnswers) {
-    this.#parts = parts
-    this.#answers = answers
-    this.#stats = answers.stats()
+  constructor() {
     this.#addServer()
     this.#addReads()
     this.#addStores()
     this.#addProcess()
   }
 
+  add(parts: ServerParts, answers: ServerAnswers): void {
+    this.#members.set(parts, { parts, answers, stats: answers.stats() })
+  }
+
+  /** Gives how many are left. */
+  remove(parts: ServerParts): number {
+    this.#members.delete(parts)
+    return this.#members.size
+  }
+
   render(): Promise<string> {
-    this.#stats = this.#answers.stats()
+    for (const member of this.#members.values()) member.stats = member.answers.stats()
     return this.#registry.metrics()
   }
 
   /** A metric that is read when it is asked for. prom-client's own kinds only count up by themselves. */
   #add(name: string, type: 'counter' | 'gauge' | 'histogram', help: string, read: Read): void {
-    const get = async () => {
-      const got = read(this.#stats)
-      return { name, help, type, values: typeof got === 'number' ? [{ value: got, labels: {} }] : got }
-    }
+    this.#register(name, type, help, () => [...this.#members.values()].flatMap((member) => valuesOf(member, read)))
+  }
+
+  /** Of the process, whatever it serves. */
+  #addOne(name: string, type: 'counter' | 'gauge', help: string, read: () => number): void {
+    this.#register(name, type, help, () => [{ value: read(), labels: {} }])
+  }
+
+  #register(name: string, type: string, help: string, read: () => Value[]): void {
+    const get = async () => ({ name, help, type, values: read() })
     this.#registry.registerMetric({ name, help, get } as unknown as Metric)
   }
 
   #addServer(): void {
-    const { data, counters } = this.#parts
-    const version = packageVersion()
-    const build = [{ value: 1, labels: { version, node: process.versions.node } }]
-    const { directory, archiveName, digest } = data
-    const mount = [{ value: 1, labels: { mountpoint: directory, archive: archiveName, digest: `sha256:${digest}` } }]
-    this.#add('flistfs_build_info', 'gauge', 'Version of flistfs and of its Node.js', () => build)
-    this.#add('flistfs_mount_info', 'gauge', 'What is mounted where', () => mount)
+    const build = [{ value: 1, labels: { version: packageVersion(), node: process.versions.node } }]
+    this.#register('flistfs_build_info', 'gauge', 'Version of flistfs and of its Node.js', () => build)
+    this.#add('flistfs_mount_info', 'gauge', 'What is mounted where', (_stats, { data }) => {
+      const { directory, archiveName, digest } = data
+      return [{ value: 1, labels: { mountpoint: directory, archive: archiveName, digest: `sha256:${digest}` } }]
+    })
     this.#add('flistfs_entries', 'gauge', 'Entries of the archive', (stats) => stats.entries)
     this.#add('flistfs_content_bytes', 'gauge', 'Bytes of all files of the archive', (stats) => stats.contentBytes)
     this.#add('flistfs_blocks', 'gauge', 'Blocks of the archive', (stats) => stats.blocks.total)
@@ -67,7 +84,8 @@ export class Metrics {
     this.#add('flistfs_requests_total', 'counter', 'Requests of the kernel', (stats) =>
       Object.entries(stats.requests).map(([name, { count }]) => ({ value: count, labels: { op: opOf(name) } })),
     )
-    this.#add('flistfs_request_duration_seconds', 'histogram', 'Time until the reply, waits for stores included', () =>
+    const help = 'Time until the reply, waits for stores included'
+    this.#add('flistfs_request_duration_seconds', 'histogram', help, (_stats, { counters }) =>
       [...counters.times()].flatMap(([name, times]) => histogram(opOf(name), times)),
     )
     this.#add(
@@ -117,14 +135,22 @@ export class Metrics {
 
   #addProcess(): void {
     const startedAt = Date.now() / 1000 - process.uptime()
-    this.#add('process_start_time_seconds', 'gauge', 'When the process began, since 1970', () => startedAt)
-    this.#add('process_resident_memory_bytes', 'gauge', 'Resident memory', (stats) => stats.memory.rssBytes)
-    this.#add('process_cpu_seconds_total', 'counter', 'Processor time, user and system', () => {
+    this.#addOne('process_start_time_seconds', 'gauge', 'When the process began, since 1970', () => startedAt)
+    this.#addOne('process_resident_memory_bytes', 'gauge', 'Resident memory', () => process.memoryUsage.rss())
+    this.#addOne('process_cpu_seconds_total', 'counter', 'Processor time, user and system', () => {
       const { user, system } = process.cpuUsage()
       return (user + system) / 1e6
     })
-    this.#add('process_open_fds', 'gauge', 'Open descriptors', () => readdirSync('/proc/self/fd').length)
+    this.#addOne('process_open_fds', 'gauge', 'Open descriptors', () => readdirSync('/proc/self/fd').length)
   }
+}
+
+/** What is read of one mount, with its label. */
+function valuesOf({ stats, parts }: Member, read: Read): Value[] {
+  const got = read(stats, parts)
+  const mount = parts.data.directory
+  if (typeof got === 'number') return [{ value: got, labels: { mount } }]
+  return got.map((value) => ({ ...value, labels: { mount, ...value.labels } }))
 }
 
 function opOf(name: string): string {

@@ -33,6 +33,8 @@ export interface MountRequest {
   readonly defaultStores: readonly string[]
   /** In the place of Zero-OS's mounters (docs/zero-os.md). */
   readonly asZeroOs: boolean
+  /** Shares no server with other mounts. */
+  readonly ownProcess: boolean
   readonly logFile: string | undefined
   readonly logLevel: LogLevel
   readonly traceFile?: string | undefined
@@ -76,11 +78,10 @@ export async function mountArchive(request: MountRequest, report: MountReport, s
   const { locateIndex } = await import('../flist/index.ts')
   const { digest, indexPath } = await locateIndex(archive.path, { cacheDir, digest: request.digest }, signal)
   const stores = await chooseStores(request, indexPath, digest, report)
-  const result: MountResult = {
+  const result = {
     directory,
     archive: archive.name,
     digest,
-    pid: process.pid,
     cacheDir,
     rw: request.rw !== undefined,
     foreground: !background,
@@ -110,8 +111,11 @@ export async function mountArchive(request: MountRequest, report: MountReport, s
     metrics: request.metrics,
     rw: request.rw && { upper: request.rw.upper === undefined ? undefined : resolve(request.rw.upper) },
     foreground: !background,
-    onReady: () => {
-      report.mounted(result)
+    ownProcess: request.ownProcess,
+    onReady: (server) => {
+      report.mounted({ ...result, pid: server })
+      // Another one serves it: this process has nothing more to do.
+      if (server !== process.pid) return
       if (background) leaveTerminal()
       const parent = supervisor()
       if (parent !== undefined) tellSupervisor(parent)

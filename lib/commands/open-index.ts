@@ -1,14 +1,26 @@
-import { type FlistIndex, openIndex } from '../flist/index.ts'
+import { once } from 'node:events'
+import { Worker } from 'node:worker_threads'
+import { type FlistIndex, indexPathOf, openIndex } from '../flist/index.ts'
 import type { ServeWords } from '../kernel/index.ts'
+import type { CompileThreadData } from './compile-thread.ts'
 
-/** The index of a mount that stands already. It may have been pruned or damaged meanwhile: it is made again. */
-export async function openAgain(words: Omit<ServeWords, 'logLevel'>, signal: AbortSignal): Promise<FlistIndex> {
+/**
+ * The index of a mount that stands already. It may have been pruned or damaged meanwhile: it is made again, in a thread of its
+ * own. Throws what compiling throws.
+ */
+export async function openAgain(words: Omit<ServeWords, 'logLevel'>): Promise<FlistIndex> {
+  const { archivePath, cacheDir, digest } = words
   try {
-    return openIndex(words.indexPath, words.digest)
+    return openIndex(words.indexPath, digest)
   } catch {
-    const { locateIndex } = await import('../flist/index.ts')
-    const { digest, archivePath, cacheDir } = words
-    const { indexPath } = await locateIndex(archivePath, { cacheDir, digest }, signal)
-    return openIndex(indexPath, digest)
+    const data: CompileThreadData = { archivePath, cacheDir, digest }
+    const ending = once(new Worker(threadUrl('compile-thread'), { workerData: data }), 'exit')
+    await ending
+    return openIndex(indexPathOf(cacheDir, digest), digest)
   }
+}
+
+/** A thread's file keeps its ending: `.ts` in the source, `.js` when published. */
+export function threadUrl(name: string): URL {
+  return new URL(`./${name}.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url)
 }

@@ -7,11 +7,13 @@ import {
   FetchClient,
   type FuseNativeMount,
   loadFuseNative,
+  ownHolder,
   processStart,
   raiseReadahead,
   readMounts,
   registerMount,
   type ServeOptions,
+  signalProcess,
   supervisor,
   takeAway,
   topMount,
@@ -21,7 +23,8 @@ import {
 } from '../kernel/index.ts'
 import { exitNow, MNT, notifyManager, watchdogEveryMs } from '../system/index.ts'
 import { BlockTable, CachedReads, SegmentFiles, Tree } from '../vfs/index.ts'
-import type { FetchThreadData } from './fetch-thread.ts'
+import type { FetchMountData } from './fetch-mount.ts'
+import { threadUrl } from './open-index.ts'
 
 /** Milliseconds. */
 const HOUSEKEEP_EVERY_MS = 10_000
@@ -42,6 +45,9 @@ export async function requireFuseNative(words: {
     })
   }
   await loadFuseNative()
+  // libfuse opens a device of its own.
+  const holder = ownHolder()
+  if (holder !== undefined && holder.pid !== supervisor()) signalProcess(holder, 'SIGKILL')
 }
 
 /**
@@ -57,8 +63,8 @@ export async function serveByFuseNative(options: ServeOptions): Promise<number> 
   const files = new SegmentFiles(options.cacheDir)
   const counters = new Counters()
   const trace = new Trace()
-  const { onReady: _ready, signal, foreground: _foreground, ...words } = options
-  const data: FetchThreadData = {
+  const { onReady: _ready, signal, foreground: _foreground, ownProcess: _own, ...words } = options
+  const data: FetchMountData = {
     ...words,
     id,
     fd: undefined,
@@ -67,7 +73,8 @@ export async function serveByFuseNative(options: ServeOptions): Promise<number> 
     trace: trace.memory,
     logLevel: log.memory,
   }
-  const fetch = new FetchClient(fetchThreadUrl(), data, log)
+  const client = new FetchClient(threadUrl('fetch-thread'))
+  const fetch = client.add({ data, log, onLost: () => undefined })
   const tree = new Tree(index)
   const reads = new CachedReads(index, table, files)
   const mount = makeMount(
@@ -86,10 +93,10 @@ export async function serveByFuseNative(options: ServeOptions): Promise<number> 
     await mount.mount(signal)
     await announced(options, id, log)
     fetch.start()
-    await untilEnded(mount, options, () => housekeep(index, files, fetch), log)
+    await untilEnded(mount, options, () => housekeep(index, files, client), log)
   } finally {
     // The index stays mapped until the process ends: after a failure libfuse may still ask.
-    await fetch.close()
+    await client.close()
     files.close()
     unregisterMount(id)
   }
@@ -127,7 +134,7 @@ function announce(options: ServeOptions, id: string, log: Log): void {
     driver: 'fuse-native',
   })
   log.info('mounted', { directory, digest, driver: 'fuse-native' })
-  onReady()
+  onReady(process.pid)
 }
 
 async function untilEnded(
@@ -167,9 +174,4 @@ function housekeep(index: FlistIndex, files: SegmentFiles, fetch: FetchClient): 
   index.release()
   const used = files.takeUsed()
   if (used.length > 0) fetch.used(used)
-}
-
-/** A thread's file keeps its ending: `.ts` in the source, `.js` when published. */
-function fetchThreadUrl(): URL {
-  return new URL(import.meta.url.endsWith('.ts') ? './fetch-thread.ts' : './fetch-thread.js', import.meta.url)
 }

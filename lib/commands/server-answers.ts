@@ -1,17 +1,25 @@
 import { readFileSync } from 'node:fs'
 import { describeError, displayBytes, FlistError, LOG_LEVELS, type Log, type LogLevel } from '../base/index.ts'
 import type { FlistIndex } from '../flist/index.ts'
-import type { ControlRequest, Counters, FetchServer, Trace } from '../kernel/index.ts'
+import {
+  type ControlRequest,
+  type Counters,
+  type FetchServer,
+  loadState,
+  saveState,
+  type Trace,
+} from '../kernel/index.ts'
 import type { CachedReader, RoutedReader } from '../store/index.ts'
 import type { BlockTable, Fetcher } from '../vfs/index.ts'
-import type { FetchThreadData } from './fetch-thread.ts'
+import type { FetchMountData } from './fetch-mount.ts'
+import type { Legacy } from './served-mount.ts'
 import { explainFile } from './why-answer.ts'
 
 /** Files shown as waited for most. */
 const TOP_FILES = 10
 
 export interface ServerParts {
-  readonly data: FetchThreadData
+  readonly data: FetchMountData
   /** Milliseconds since 1970. */
   readonly startedAt: number
   readonly index: FlistIndex
@@ -23,6 +31,8 @@ export interface ServerParts {
   readonly counters: Counters
   readonly trace: Trace
   readonly log: Log
+  /** Mounts that this process serves. */
+  readonly mounts: () => number
 }
 
 /** What a server answers on its control socket. */
@@ -52,7 +62,7 @@ export class ServerAnswers {
   }
 
   stats() {
-    const { data, startedAt, index, table, reader, stores, server, counters, trace, log } = this.#parts
+    const { data, startedAt, index, table, reader, stores, server, counters, trace, log, mounts } = this.#parts
     return {
       archive: data.archiveName,
       digest: data.digest,
@@ -77,7 +87,11 @@ export class ServerAnswers {
         totalMs: rounded(totalMs),
         worstMs: rounded(worstMs),
       })),
-      memory: { rssBytes: process.memoryUsage.rss(), mappedIndexBytes: residentOf(data.indexPath) },
+      memory: {
+        rssBytes: process.memoryUsage.rss(),
+        mappedIndexBytes: residentOf(data.indexPath),
+        sharedByMounts: mounts(),
+      },
       logLevel: log.level,
       trace: trace.on ? trace.path : undefined,
     }
@@ -92,6 +106,7 @@ export class ServerAnswers {
       })
     }
     log.level = level as LogLevel
+    this.#keep({ logLevel: log.level })
     return { level, before }
   }
 
@@ -103,7 +118,15 @@ export class ServerAnswers {
     }
     if (typeof file === 'string') trace.start(file)
     else trace.stop()
+    this.#keep({ traceFile: trace.on ? trace.path : undefined })
     return { trace: trace.on ? trace.path : null }
+  }
+
+  /** For the server that comes after this one. */
+  #keep(changed: Partial<Legacy['options']>): void {
+    const { id } = this.#parts.data
+    const legacy = loadState(id, 'state') as Legacy | undefined
+    if (legacy !== undefined) saveState(id, 'state', { ...legacy, options: { ...legacy.options, ...changed } })
   }
 }
 

@@ -1,6 +1,16 @@
+import { spawn } from 'node:child_process'
+import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { FlistError } from '../base/index.ts'
-import { isAlive, listMounts, mountNamed, type MountListing, readMounts, signalProcess } from '../kernel/index.ts'
+import {
+  isAlive,
+  listMounts,
+  mountNamed,
+  type MountListing,
+  readMounts,
+  sharedKey,
+  signalProcess,
+} from '../kernel/index.ts'
 
 /** Milliseconds until the new server must serve. */
 const SERVE_MS = 20_000
@@ -17,11 +27,23 @@ export interface UpgradeResult {
 
 /**
  * Puts the program that is on the disk now in the place of a mount's server, or of all mounts' servers; nothing is unmounted.
+ * Mounts that share a server get the new one together.
  * Throws FLIST_NOT_MOUNTED, FLIST_NOT_PERMITTED where a mount has no supervisor, FLIST_TIMEOUT.
  */
 export async function upgrade(directory: string | undefined, signal: AbortSignal): Promise<UpgradeResult[]> {
   const results: UpgradeResult[] = []
-  for (const listing of chosen(directory)) results.push(await replaceServer(listing, signal))
+  // One server may have several of them, and is replaced once.
+  for (const left = chosen(directory); left.length > 0;) {
+    const [listing] = left.splice(0, 1)
+    if (listing === undefined) break
+    const result = listing.state === 'orphaned' ? await adopt(listing, signal) : await replaceServer(listing, signal)
+    results.push(result)
+    for (const other of left.filter((one) => isServedWith(one, listing))) {
+      const { pid } = await untilServed(other, other.pid, signal)
+      results.push({ ...result, directory: other.directory, from: other.pid, to: pid })
+      left.splice(left.indexOf(other), 1)
+    }
+  }
   return results
 }
 
@@ -57,6 +79,38 @@ async function replaceServer(listing: MountListing, signal: AbortSignal): Promis
       hint: 'Run this as the user who mounted it, or as root',
     })
   }
+  const now = await untilServed(listing, pid, signal)
+  return { directory, from: pid, to: now.pid, tookMs: Math.round(performance.now() - began) }
+}
+
+/** Whoever replaces the server of one replaces that of the other. */
+function isServedWith(one: MountListing, other: MountListing): boolean {
+  if (one.state !== other.state) return false
+  if (one.state === 'orphaned') return one.key !== undefined && one.key === other.key
+  return one.supervisor?.pid === other.supervisor?.pid && one.supervisor?.pidStart === other.supervisor?.pidStart
+}
+
+/** Server and supervisor are gone, the device is held: both are started again. */
+async function adopt(listing: MountListing, signal: AbortSignal): Promise<UpgradeResult> {
+  const { id, directory, key, cacheDir, pid } = listing
+  if (key !== undefined && key !== sharedKey(cacheDir)) {
+    throw new FlistError(
+      'FLIST_NOT_PERMITTED',
+      `Cannot go on with "${directory}": it was mounted in other circumstances`,
+      {
+        hint: 'Say this with the environment, the user and in the namespaces that it was mounted in; or unmount it',
+      },
+    )
+  }
+  const main = process.argv[1] ?? ''
+  const bin = main.endsWith('.ts') ? dirname(main) : join(dirname(main), '../bin')
+  const began = performance.now()
+  spawn('sh', [join(bin, 'supervise'), join(bin, 'node'), main, 'resume'], {
+    stdio: 'ignore',
+    cwd: '/',
+    detached: true,
+    env: { ...process.env, FLISTFS_ADOPT: id },
+  }).unref()
   const now = await untilServed(listing, pid, signal)
   return { directory, from: pid, to: now.pid, tookMs: Math.round(performance.now() - began) }
 }

@@ -1,14 +1,14 @@
 import { FlistError } from '../base/index.ts'
-import { readMounts, supervisor, topMount } from '../kernel/index.ts'
+import { ownHolder, readMounts, supervisor, topMount } from '../kernel/index.ts'
 
 /*
  * In the place of Zero-OS's mounters. It learns from the list of mounts alone whose a mount is: the type is fuse.g8ufs for both
  * formats, and the source is the number of the process whose command line names the archive.
  */
 
-/** What a mount shows in the list of mounts. The supervisor lives as long as the mount; where there is none, this process does. */
+/** What a mount shows in the list of mounts. The holder lives as long as the mount; where there is none, this process does. */
 export function zeroOsNames(): { readonly source: string; readonly subtype: string } {
-  return { source: String(supervisor() ?? process.pid), subtype: 'g8ufs' }
+  return { source: String(ownHolder()?.pid ?? supervisor() ?? process.pid), subtype: 'g8ufs' }
 }
 
 /** Mounters of Zero-OS never mount over a mount. Throws FLIST_MOUNT_FAILED. */

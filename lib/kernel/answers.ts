@@ -27,6 +27,20 @@ const TWO_32 = 0x1_0000_0000
 /** The answer is written by the fetch thread. */
 export const DEFERRED = -0x20000
 
+/** Where one request and its reply lie. */
+export interface Frames {
+  readonly frame: Words
+  readonly reply: Words
+}
+
+/** All mounts of a thread may share them: a request is answered before the next one is taken. */
+export function makeFrames(): Frames {
+  return {
+    frame: makeWords(LIMITS.readBytesMax + LIMITS.frameOverheadBytes),
+    reply: makeWords(BODY + LIMITS.readBytesMax + LIMITS.frameOverheadBytes),
+  }
+}
+
 /** What the session asks of the fetch thread. */
 export interface MissSink {
   read(uniqueLo: number, uniqueHi: number, row: number, offset: number, bytes: number): void
@@ -38,8 +52,8 @@ export interface MissSink {
  * behind the header and returns its bytes, or a negative errno, or DEFERRED.
  */
 export class Answers {
-  readonly frame: Words = makeWords(LIMITS.readBytesMax + LIMITS.frameOverheadBytes)
-  readonly reply: Words = makeWords(BODY + LIMITS.readBytesMax + LIMITS.frameOverheadBytes)
+  readonly frame: Words
+  readonly reply: Words
   readonly #tree: Tree
   readonly #reads: CachedReads
   readonly #misses: MissSink
@@ -47,7 +61,15 @@ export class Answers {
   /** Every read goes to the fetch thread, which checks it: `--verify always`. */
   readonly #neverFromCache: boolean
 
-  constructor(tree: Tree, reads: CachedReads, misses: MissSink, neverFromCache: boolean) {
+  constructor(
+    tree: Tree,
+    reads: CachedReads,
+    misses: MissSink,
+    neverFromCache: boolean,
+    { frame, reply }: Frames = makeFrames(),
+  ) {
+    this.frame = frame
+    this.reply = reply
     this.#tree = tree
     this.#reads = reads
     this.#misses = misses

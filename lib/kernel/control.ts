@@ -110,7 +110,7 @@ export async function askControl(path: string, request: ControlRequest, signal: 
   try {
     const line = await exchange(socket, `${JSON.stringify(request)}\n`, AbortSignal.any([signal, deadline]))
     const answer: unknown = JSON.parse(line)
-    if (typeof answer === 'object' && answer !== null && 'error' in answer) throw revive(answer.error)
+    if (typeof answer === 'object' && answer !== null && 'error' in answer) throw reviveError(answer.error)
     return answer
   } catch (error) {
     throw asControlError(error, path, signal, deadline)
@@ -153,7 +153,8 @@ function asControlError(error: unknown, path: string, signal: AbortSignal, deadl
   return new FlistError('FLIST_SYSTEM', `Cannot ask "${path}": ${describeError(error)}`, { cause: error })
 }
 
-function revive(value: unknown): FlistError {
+/** An error that came as JSON. */
+export function reviveError(value: unknown): FlistError {
   const fields = (typeof value === 'object' && value !== null ? value : {}) as {
     code?: unknown
     message?: unknown

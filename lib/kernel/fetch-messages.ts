@@ -1,33 +1,45 @@
-/** What the session thread tells the fetch thread. `unique` is a u64 in two words. */
+/** What the session thread tells the fetch thread. `mount` is a number that is never used twice; `unique` is a u64 in two words. */
 export type FetchMessage =
-  | {
-      readonly op: 'read'
-      readonly lo: number
-      readonly hi: number
-      readonly row: number
-      readonly offset: number
-      readonly bytes: number
-    }
-  | { readonly op: 'interrupt'; readonly lo: number; readonly hi: number }
-  /** A reader reached a marked block. */
-  | { readonly op: 'reached'; readonly block: number }
-  /** A large file was opened: may the kernel read it itself soon? */
-  | { readonly op: 'opened'; readonly row: number }
+  /** All there is to know of a mount; comes before anything else about it. */
+  | { readonly op: 'open'; readonly mount: number; readonly data: unknown }
+  | MountMessage
   /** Segments read since the last time. */
   | { readonly op: 'used'; readonly segments: readonly number[] }
-  | { readonly op: 'close' }
+  | { readonly op: 'close'; readonly mount: number }
+  /** No mount is left: write what waits, and leave. */
+  | { readonly op: 'end' }
 
-/** What the fetch thread tells the session thread: the file at `path` holds the row's content, whole. */
-export interface WholeMessage {
+export type ReadMessage = {
+  readonly op: 'read'
+  readonly mount: number
+  readonly lo: number
+  readonly hi: number
   readonly row: number
-  readonly path: string
+  readonly offset: number
+  readonly bytes: number
 }
 
-/** The same for a session that answers the kernel itself: what a read came to. */
-export interface ReplyMessage {
+export type MountMessage =
+  | ReadMessage
+  | { readonly op: 'interrupt'; readonly mount: number; readonly lo: number; readonly hi: number }
+  /** A reader reached a marked block. */
+  | { readonly op: 'reached'; readonly mount: number; readonly block: number }
+  /** A large file was opened: may the kernel read it itself soon? */
+  | { readonly op: 'opened'; readonly mount: number; readonly row: number }
+
+/** What a read came to, for a session that answers the kernel itself. */
+export interface ReadReply {
   readonly lo: number
   readonly hi: number
   /** 0: `content` is what was read. */
   readonly errno: number
   readonly content: Uint8Array
 }
+
+/** What the fetch thread tells the session thread. */
+export type FetchReply =
+  /** The file at `path` holds the row's content, whole. */
+  | { readonly op: 'whole'; readonly mount: number; readonly row: number; readonly path: string }
+  | ({ readonly op: 'reply'; readonly mount: number } & ReadReply)
+  /** Nothing of this mount is left in the thread. */
+  | { readonly op: 'closed'; readonly mount: number }

@@ -1,26 +1,26 @@
 import { writevSync } from 'node:fs'
-import type { MessagePort } from 'node:worker_threads'
 import { describeError, ERRNO, FlistError, LIMITS, type Log, systemCode } from '../base/index.ts'
 import type { Fetcher } from '../vfs/index.ts'
 import { OPCODE, OUT_HEADER } from '../wire/index.ts'
 import type { Counters } from './counters.ts'
-import type { FetchMessage, ReplyMessage, WholeMessage } from './fetch-messages.ts'
+import type { MountMessage, ReadMessage, ReadReply } from './fetch-messages.ts'
 import type { Trace } from './trace.ts'
 import { type Wait, WaitLog } from './wait-log.ts'
 
-type ReadMessage = Extract<FetchMessage, { op: 'read' }>
-
 export interface FetchServerParts {
-  readonly port: MessagePort
   /** The device; undefined: the session answers the kernel (lib/kernel/fuse-native). */
   readonly fd: number | undefined
   readonly fetcher: Fetcher
   readonly counters: Counters
   readonly log: Log
   readonly trace?: Trace | undefined
+  /** The file at `path` holds the row's content, whole. */
+  readonly onWhole: (row: number, path: string) => void
+  /** What a read came to, where there is no device. */
+  readonly onReply: (reply: ReadReply) => void
 }
 
-/** The fetch thread's end: reads what the session could not answer, and answers the kernel itself. */
+/** The fetch thread's end for one mount: reads what the session could not answer, and answers the kernel itself. */
 export class FetchServer {
   readonly #parts: FetchServerParts
   readonly #waiting = new Map<string, AbortController>()
@@ -37,25 +37,18 @@ export class FetchServer {
     return this.#waiting.size
   }
 
-  /** Serves until the session says `close`. */
-  run(): Promise<void> {
-    const { port, fetcher } = this.#parts
-    return new Promise((resolve) => {
-      port.on('message', (message: FetchMessage) => {
-        if (message.op === 'read') void this.#read(message)
-        else if (message.op === 'reached') fetcher.advanceTo(message.block)
-        else if (message.op === 'used') fetcher.used(message.segments)
-        else if (message.op === 'opened') void this.#announce(message.row)
-        else if (message.op === 'interrupt') this.#waiting.get(`${message.hi}.${message.lo}`)?.abort()
-        else resolve()
-      })
-    })
+  take(message: MountMessage): void {
+    const { fetcher } = this.#parts
+    if (message.op === 'read') void this.#read(message)
+    else if (message.op === 'reached') fetcher.advanceTo(message.block)
+    else if (message.op === 'opened') void this.#announce(message.row)
+    else this.#waiting.get(`${message.hi}.${message.lo}`)?.abort()
   }
 
   /** Tells the session of a large file that lies whole in one piece. */
   async #announce(row: number): Promise<void> {
     const path = await this.#parts.fetcher.wholeFile(row)
-    if (path !== undefined) this.#parts.port.postMessage({ row, path } satisfies WholeMessage)
+    if (path !== undefined) this.#parts.onWhole(row, path)
   }
 
   /** For `--passthrough`: what earlier mounts left whole in the cache. */
@@ -117,12 +110,8 @@ export class FetchServer {
       const us = (performance.now() - wait.started) * 1000
       trace.reply(OPCODE.read, message.lo, message.hi, errno, bytes, us)
     }
-    if (this.#parts.fd === undefined) return this.#hand(message, errno, pieces, bytes)
-    const header = Buffer.allocUnsafe(OUT_HEADER.size)
-    header.writeUInt32LE(OUT_HEADER.size + bytes, OUT_HEADER.len)
-    header.writeInt32LE(-errno, OUT_HEADER.error)
-    header.writeUInt32LE(message.lo, OUT_HEADER.unique)
-    header.writeUInt32LE(message.hi, OUT_HEADER.unique + 4)
+    if (this.#parts.fd === undefined) return this.#parts.onReply(handOver(message, errno, pieces, bytes))
+    const header = replyHeader(message, errno, bytes)
     try {
       writevSync(this.#parts.fd, [header, ...pieces])
     } catch (error) {
@@ -133,15 +122,33 @@ export class FetchServer {
       }
     }
   }
+}
 
-  /** A copy goes: the pieces' memory is used again. */
-  #hand({ lo, hi }: ReadMessage, errno: number, pieces: Buffer[], bytes: number): void {
-    const content = new Uint8Array(bytes)
-    let at = 0
-    for (const piece of pieces) {
-      content.set(piece, at)
-      at += piece.length
-    }
-    this.#parts.port.postMessage({ lo, hi, errno, content } satisfies ReplyMessage, [content.buffer])
+/** A copy goes: the pieces' memory is used again. */
+function handOver({ lo, hi }: ReadMessage, errno: number, pieces: Buffer[], bytes: number): ReadReply {
+  const content = new Uint8Array(bytes)
+  let at = 0
+  for (const piece of pieces) {
+    content.set(piece, at)
+    at += piece.length
   }
+  return { lo, hi, errno, content }
+}
+
+/** Answers a read of a mount that cannot be opened. */
+export function refuseRead(fd: number, message: ReadMessage, errno: number): void {
+  try {
+    writevSync(fd, [replyHeader(message, errno, 0)])
+  } catch {
+    // Unmounted, or the reader was killed.
+  }
+}
+
+function replyHeader(message: ReadMessage, errno: number, bytes: number): Buffer {
+  const header = Buffer.allocUnsafe(OUT_HEADER.size)
+  header.writeUInt32LE(OUT_HEADER.size + bytes, OUT_HEADER.len)
+  header.writeInt32LE(-errno, OUT_HEADER.error)
+  header.writeUInt32LE(message.lo, OUT_HEADER.unique)
+  header.writeUInt32LE(message.hi, OUT_HEADER.unique + 4)
+  return header
 }

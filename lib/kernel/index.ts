@@ -1,4 +1,4 @@
-export { askControl, serveControl } from './control.ts'
+export { askControl, reviveError, serveControl } from './control.ts'
 export type { ControlHandler, ControlRequest, ControlServer } from './control.ts'
 export { mountNamed, MOUNT_TYPE, readMounts, topMount } from './mount-info.ts'
 export type { MountEntry } from './mount-info.ts'
@@ -6,12 +6,14 @@ export { endServer, isAlive, processStart, signalProcess, waitForEnd } from './p
 export type { ProcessName } from './processes.ts'
 export {
   controlSocketPath,
+  forgetMount,
   isMountOf,
+  isServed,
   lastProcess,
   listMounts,
   passingChangesDir,
   prepareRuntimeDir,
-  recordOf,
+  recordsOf,
   registerMount,
   runtimeDir,
   unregisterMount,
@@ -21,8 +23,8 @@ export type { ServeOptions, ServeWords } from './serve-options.ts'
 export { loadState, saveState } from './mount-state.ts'
 export { clearDead, unmount } from './unmount.ts'
 export type { UnmountOptions, UnmountResult } from './unmount.ts'
-export { Answers } from './answers.ts'
-export type { MissSink } from './answers.ts'
+export { Answers, makeFrames } from './answers.ts'
+export type { Frames, MissSink } from './answers.ts'
 export { Counters } from './counters.ts'
 export type { RequestTimes } from './counters.ts'
 export {
@@ -38,13 +40,20 @@ export { requireOverlay, takeAway } from './device-user.ts'
 export { Dispatcher } from './dispatch.ts'
 export type { DispatcherParts } from './dispatch.ts'
 export { FetchClient } from './fetch-client.ts'
-export { FetchServer } from './fetch-server.ts'
+export type { FetchMount } from './fetch-client.ts'
+export type { FetchMessage, FetchReply, MountMessage, ReadMessage, ReadReply } from './fetch-messages.ts'
+export { FetchServer, refuseRead } from './fetch-server.ts'
+export { endHolder, heldBy, mayShare, ownHolder, takeDevice } from './holder.ts'
+export type { Held } from './holder.ts'
+export { Lines } from './lines.ts'
 export { loadFuseNative } from './fuse-native/load.ts'
 export type { FuseNative } from './fuse-native/load.ts'
 export type { FuseNativeMount } from './fuse-native/mount.ts'
 export { OpenFiles } from './open-files.ts'
 export type { OpensKeeper } from './open-files.ts'
 export { Session } from './session.ts'
+export type { ChannelParts } from './channel.ts'
+export { claimServer, joinSocketPath, releaseServer, sharedKey } from './shared-server.ts'
 export { Trace } from './trace.ts'
 export { WaitLog } from './wait-log.ts'
 export type { FileWaits, ReadError, Wait } from './wait-log.ts'

@@ -1,7 +1,6 @@
 import {
   closeSync,
   existsSync,
-  fsyncSync,
   lstatSync,
   mkdirSync,
   openSync,
@@ -16,7 +15,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { FlistError, ownsSystem, systemCode } from '../base/index.ts'
 import { isOurType, type MountEntry, readMounts } from './mount-info.ts'
-import { isAlive, type ProcessName } from './processes.ts'
+import { isAlive, type ProcessName, signalProcess } from './processes.ts'
 
 /** What a server writes down about a mount, for `list`, `stats` and `umount`: one file `<runtimeDir>/<id>.json` a mount. */
 export interface MountRecord {
@@ -41,14 +40,21 @@ export interface MountRecord {
   readonly rw?: { readonly upper: string | undefined; readonly overlay: number } | undefined
   /** Minor number of the mount's device: the name of the connection under /sys/fs/fuse/connections. */
   readonly connection: number
-  /** Holds the device, and starts the server again when it dies. */
+  /** Starts the server again when it dies. */
   readonly supervisor?: ProcessName | undefined
+  /** Holds the device, lives as long as the mount, and whoever ends it wants the mount gone. */
+  readonly holder?: ProcessName | undefined
+  /** The circumstances whose mounts share the server (`sharedKey`); undefined: it is this mount's alone. */
+  readonly key?: string | undefined
   /** Ends with its server: libfuse holds its device (docs/decisions/173). */
   readonly driver?: 'fuse-native' | undefined
 }
 
-/** - `mounted`: served. - `dead`: mounted, but its server is gone. - `leaving`: unmounted, its server not yet ended. */
-export type MountState = 'mounted' | 'dead' | 'leaving'
+/**
+ * - `mounted`: served. - `orphaned`: server and supervisor are gone, the device is held: whoever reads waits, and the next mount or
+ * upgrade goes on with it. - `dead`: mounted, but the device is gone too. - `leaving`: unmounted, its users not yet gone.
+ */
+export type MountState = 'mounted' | 'orphaned' | 'dead' | 'leaving'
 
 export interface MountListing extends MountRecord {
   readonly state: MountState
@@ -103,8 +109,8 @@ export function registerMount(record: MountRecord): void {
   try {
     const fd = openSync(temp, 'wx', 0o600)
     try {
+      // Not synced: a mount does not outlive the machine.
       writeSync(fd, `${JSON.stringify(record)}\n`)
-      fsyncSync(fd)
     } finally {
       closeSync(fd)
     }
@@ -130,8 +136,9 @@ export function passingChangesDir(cacheDir: string, id: string): string {
   return join(cacheDir, 'v1', 'rw', checkId(id))
 }
 
-/** What a server that died could not clean up: record, control socket, and changes that nobody wanted to keep. Idempotent. */
+/** What a server that died could not clean up: holder, record, control socket, and changes that nobody wanted to keep. Idempotent. */
 export function forgetMount(record: MountRecord): void {
+  if (record.holder !== undefined) signalProcess(record.holder, 'SIGKILL')
   try {
     if (record.rw !== undefined && record.rw.upper === undefined) {
       rmSync(passingChangesDir(record.cacheDir, record.id), { recursive: true, force: true })
@@ -144,12 +151,33 @@ export function forgetMount(record: MountRecord): void {
 /** All our mounts, oldest first. Records whose server is gone and whose mount is gone are removed. */
 export function listMounts(mounts: readonly MountEntry[] = readMounts()): MountListing[] {
   const listings: MountListing[] = []
+  forgetServers()
   for (const record of readRecords()) {
     const state = stateOf(record, mounts)
     if (state === undefined) forgetMount(record)
     else listings.push({ ...record, state })
   }
   return listings.toSorted((a, b) => (a.startedAt < b.startedAt ? -1 : 1))
+}
+
+/** Who has a key (shared-server.ts): the server, then its supervisor. */
+export function ownersOfKey(path: string): ProcessName[] {
+  try {
+    const value: unknown = JSON.parse(readFileSync(path, 'utf8'))
+    return Array.isArray(value) ? (value as ProcessName[]) : []
+  } catch {
+    return []
+  }
+}
+
+/** What servers that were killed, their supervisors too, left of their keys. */
+function forgetServers(): void {
+  const dir = runtimeDir()
+  for (const name of namesIn(dir)) {
+    const [, key] = /^(\w+)\.server$/.exec(name) ?? []
+    if (key === undefined || ownersOfKey(join(dir, name)).some(isAlive)) continue
+    for (const kind of ['server', 'join']) rmSync(join(dir, `${key}.${kind}`), { force: true })
+  }
 }
 
 /** True for the mount of a record: ours, or the overlay on ours. */
@@ -159,38 +187,47 @@ export function isMountOf(entry: MountEntry, record: MountRecord): boolean {
   return isOurType(entry.type) && entry.minor === record.connection
 }
 
-/** The process that ends last: the supervisor, or a server without one. */
+/** The process that ends with the mount: its holder; where it has none the supervisor, or a server without one. */
 export function lastProcess(record: MountRecord): ProcessName {
-  return record.supervisor ?? record
+  return record.holder ?? record.supervisor ?? record
 }
 
-/** The record of the mount that a supervisor keeps. */
-export function recordOf(supervisor: ProcessName): MountRecord | undefined {
-  return readRecords().find(
+/** Somebody serves the mount, or will in a moment. */
+export function isServed(record: MountRecord): boolean {
+  return isAlive(record) || (record.supervisor !== undefined && isAlive(record.supervisor))
+}
+
+/** The records of the mounts that a supervisor keeps, oldest first. */
+export function recordsOf(supervisor: ProcessName): MountRecord[] {
+  return readRecords().filter(
     (record) => record.supervisor?.pid === supervisor.pid && record.supervisor.pidStart === supervisor.pidStart,
   )
 }
 
 function stateOf(record: MountRecord, mounts: readonly MountEntry[]): MountState | undefined {
-  const alive = isAlive(record) || isAlive(lastProcess(record))
+  const served = isServed(record)
   const mounted = mounts.some((entry) => isMountOf(entry, record))
-  if (mounted) return alive ? 'mounted' : 'dead'
-  return alive ? 'leaving' : undefined
+  if (!mounted) return served ? 'leaving' : undefined
+  if (served) return 'mounted'
+  return record.holder !== undefined && isAlive(record.holder) ? 'orphaned' : 'dead'
 }
 
-function readRecords(): MountRecord[] {
-  const dir = runtimeDir()
-  let names: string[]
+/** Throws FLIST_NOT_PERMITTED, FLIST_SYSTEM. */
+function namesIn(dir: string): string[] {
   try {
     checkOwner(dir)
-    names = readdirSync(dir)
+    return readdirSync(dir)
   } catch (error) {
     if (error instanceof FlistError) throw error
     if (systemCode(error) === 'ENOENT') return []
     throw new FlistError('FLIST_SYSTEM', `Cannot read the records of mounts in "${dir}"`, { cause: error })
   }
+}
+
+function readRecords(): MountRecord[] {
+  const dir = runtimeDir()
   const records: MountRecord[] = []
-  for (const name of names) {
+  for (const name of namesIn(dir)) {
     if (!name.endsWith('.json')) continue
     const record = readRecord(join(dir, name), name.slice(0, -'.json'.length))
     if (record) records.push(record)

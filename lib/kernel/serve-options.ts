@@ -44,8 +44,13 @@ export interface ServeWords {
 
 export interface ServeOptions extends ServeWords {
   readonly foreground: boolean
-  /** Called once, when the first request can be answered and the record is written. What it throws ends the mount. */
-  readonly onReady: () => void
+  /** Shares no server with other mounts. */
+  readonly ownProcess: boolean
+  /**
+   * Called once, when the first request can be answered and the record is written; with the process that serves, which is
+   * another one where that took the mount. What it throws ends the mount.
+   */
+  readonly onReady: (server: number) => void
   /** Aborted: unmount and end. */
   readonly signal: AbortSignal
 }

@@ -1,60 +1,69 @@
-import { ERRNO, errnoName } from '../base/index.ts'
-import { errno, eventLoopFd, POLLERR, POLLHUP, PollSet, read, write } from '../system/index.ts'
-import { describeRequest, IN_HEADER } from '../wire/index.ts'
-import { Dispatcher, type DispatcherParts } from './dispatch.ts'
+import { EventCount, eventLoopFd, PollSet } from '../system/index.ts'
+import { Channel, type ChannelParts } from './channel.ts'
 
 /** Requests answered before the event loop (signals, timers) has its turn. */
 const TURN_EVERY = 4096
+/** Requests of one mount before it is another's turn. */
+const BATCH = 256
 const IDLE_MS = 1000
-const STRANGE_MAX = 3
-
-export interface SessionParts extends DispatcherParts {
-  readonly fd: number
-  /** Called when nothing came for a second, and now and then while much comes. */
-  readonly onIdle: () => void
-}
 
 /**
- * The session thread: takes requests from the device, answers what it knows at once and leaves the rest to the fetch
- * thread. It blocks in poll(2) on the device and on the event loop together, so signals and messages are heard.
+ * The session thread: takes requests from the devices of any number of mounts, answers what it knows at once and leaves the
+ * rest to the fetch thread. It blocks on the devices and on the event loop together, so signals and messages are heard.
  */
 export class Session {
-  readonly #parts: SessionParts
-  readonly #dispatcher: Dispatcher
-  readonly #poll: PollSet
+  readonly #poll = new PollSet()
+  readonly #loop = eventLoopFd()
+  readonly #channels = new Map<number, Channel>()
+  readonly #watched = new Map<number, () => void>()
+  readonly #events = new EventCount()
+  /** What the event loop had had after its last round. */
+  #eventsSeen = -1
   #ended = false
-  /** Failures in a row that no device at work gives. */
-  #strange = 0
-  /** Requests since `onIdle` was called. */
-  #sinceIdle = 0
 
-  constructor(parts: SessionParts) {
-    this.#parts = parts
-    this.#dispatcher = new Dispatcher(parts)
-    this.#poll = new PollSet([parts.fd, eventLoopFd()])
+  constructor() {
+    this.#poll.add(this.#loop)
   }
 
-  /** Serves until the file system is unmounted or the connection is aborted. */
+  /** Serves one more device from now on. */
+  add(parts: ChannelParts): void {
+    this.#poll.add(parts.fd)
+    this.#channels.set(parts.fd, new Channel(parts))
+  }
+
+  /** Does not wait for this descriptor any more; call before it is closed. */
+  remove(fd: number): void {
+    if (this.#channels.delete(fd) || this.#watched.delete(fd)) this.#poll.remove(fd)
+  }
+
+  /** Calls back once when a descriptor is ready. */
+  watch(fd: number, onReady: () => void): void {
+    this.#poll.add(fd)
+    this.#watched.set(fd, onReady)
+  }
+
+  /** Serves until `end`. */
   async run(): Promise<void> {
-    const { fd, answers } = this.#parts
-    const { bytes } = answers.frame
-    // INIT, the first request, leaves work to the event loop.
-    let sinceTurn = TURN_EVERY - 1
-    while (!this.#ended) {
-      const length = read(fd, bytes, bytes.length)
-      if (length > 0) {
-        this.#serve(length)
-        sinceTurn += 1
-        this.#sinceIdle += 1
-        if (sinceTurn < TURN_EVERY) continue
-      } else if (this.#failed(length)) {
-        return
-      } else if (!this.#wait()) {
-        continue
+    let sinceTurn = 0
+    // Whoever called goes on first.
+    let waitMs = await this.#turn()
+    try {
+      while (!this.#ended) {
+        const ready = this.#poll.wait(waitMs)
+        if (ready === 0 && waitMs > 0) this.#idle(0)
+        let isDue = ready <= 0
+        for (let nth = 0; nth < ready; nth += 1) {
+          const served = this.#serve(this.#poll.fdAt(nth))
+          if (served < 0) isDue = true
+          else sinceTurn += served
+        }
+        if (!isDue && sinceTurn < TURN_EVERY) continue
+        sinceTurn = 0
+        this.#idle(TURN_EVERY)
+        waitMs = await this.#turn()
       }
-      sinceTurn = 0
-      if (this.#sinceIdle >= TURN_EVERY) this.#idle()
-      await new Promise(setImmediate)
+    } finally {
+      this.#poll.close()
     }
   }
 
@@ -63,56 +72,48 @@ export class Session {
     this.#ended = true
   }
 
-  /** True when the device is gone: ENODEV after an unmount, ECONNABORTED or EPERM after an abort. */
-  #failed(length: number): boolean {
-    if (length === 0) return true
-    const number = errno()
-    if (number === ERRNO.EAGAIN || number === ERRNO.EINTR || number === ERRNO.ENOENT) {
-      this.#strange = 0
-      return false
+  /**
+   * The event loop goes round once. Gives how long to wait for it, milliseconds: 0 while it has more to do. What it begins to
+   * listen to in one round it tells the kernel in the next, so a round without an event is the last.
+   */
+  async #turn(): Promise<number> {
+    await new Promise(setImmediate)
+    const events = this.#events.now()
+    const isQuiet = events === this.#eventsSeen && !process.getActiveResourcesInfo().includes('Immediate')
+    this.#eventsSeen = events
+    return isQuiet ? IDLE_MS : 0
+  }
+
+  /** Requests answered, or -1 where it is the event loop's turn. */
+  #serve(fd: number): number {
+    const channel = this.#channels.get(fd)
+    if (channel === undefined) return this.#call(fd)
+    const before = channel.served
+    if (!channel.serve(BATCH)) {
+      this.remove(fd)
+      channel.parts.onEnd()
+      return -1
     }
-    if (number === ERRNO.ENODEV) return true
-    // The runtime may have made a call of its own in between: a mount does not end for an errno that does not come again.
-    this.#strange += 1
-    if (this.#strange < STRANGE_MAX) return false
-    this.#parts.log.warn('the connection ended', { errno: errnoName(number) })
-    return true
+    // INIT, the first request, leaves work to the event loop.
+    return before === 0 ? -1 : channel.served - before
   }
 
-  /** Waits for a request. True when the event loop should run first. */
-  #wait(): boolean {
-    const ready = this.#poll.wait(IDLE_MS)
-    if (ready === 0) this.#idle()
-    if (ready <= 0) return true
-    if (this.#poll.events(1) !== 0) return true
-    // After an abort the device is only ever in error: the next read tells how.
-    return (this.#poll.events(0) & (POLLERR | POLLHUP)) !== 0
+  #call(fd: number): number {
+    const call = this.#watched.get(fd)
+    if (call !== undefined) {
+      this.remove(fd)
+      call()
+    }
+    return -1
   }
 
-  #idle(): void {
-    this.#sinceIdle = 0
-    this.#parts.onIdle()
-  }
-
-  #serve(length: number): void {
-    const { answers, counters } = this.#parts
-    const started = performance.now()
-    const bytes = this.#dispatcher.respond(length)
-    if (bytes < 0) return
-    if (bytes > 0) this.#reply(bytes)
-    counters.observe(answers.frame.u32[IN_HEADER.opcode / 4] ?? 0, (performance.now() - started) * 1000, false)
-  }
-
-  #reply(bytes: number): void {
-    const { answers, fd, log } = this.#parts
-    if (write(fd, answers.reply.bytes, bytes) === bytes) return
-    const number = errno()
-    // ENOENT: the reader was killed meanwhile.
-    if (number !== ERRNO.ENOENT && number !== ERRNO.ENODEV) {
-      log.error('the kernel refused a reply', {
-        errno: errnoName(number),
-        request: describeRequest(answers.frame.bytes.subarray(0, IN_HEADER.size)),
-      })
+  /** Whoever answered that many requests since the last time, and one at least, gives back what he does not need. */
+  #idle(requests: number): void {
+    for (const channel of this.#channels.values()) {
+      const since = channel.served - channel.settled
+      if (since === 0 || since < requests) continue
+      channel.settled = channel.served
+      channel.parts.onIdle()
     }
   }
 }

@@ -4,7 +4,7 @@ import { MNT, mount } from '../system/index.ts'
 import { takeAway } from './device-user.ts'
 import { MOUNT_TYPE, type MountEntry, mountNamed, readMounts } from './mount-info.ts'
 import { isAlive, signalProcess, waitForEnd } from './processes.ts'
-import { forgetMount, isMountOf, lastProcess, listMounts, type MountListing } from './registry.ts'
+import { forgetMount, isMountOf, isServed, lastProcess, listMounts, type MountListing } from './registry.ts'
 
 export interface UnmountOptions {
   /** Leave the tree at once; the server ends with its last user. */
@@ -110,20 +110,20 @@ async function waitForServer(
 ): Promise<boolean> {
   if (record === undefined) return true
   const last = lastProcess(record)
-  const shared = listMounts().some((other) => other.id !== record.id && other.pid === record.pid)
-  if (shared) return true
+  // Nobody is there to end its holder.
+  if (!isServed(record)) return forget(record)
   if (options.lazy && !options.force) return !isAlive(last)
   if (await waitForEnd(last, LEAVE_MS, signal)) return forget(record)
   if (options.force) {
-    // A supervisor starts it again, and that one sees that the device is gone.
+    // A supervisor starts it again, which sees that the device is gone, and goes on with the other mounts.
     signalProcess(listMounts().find((now) => now.id === record.id) ?? record, 'SIGKILL')
     if (await waitForEnd(last, LEAVE_MS, signal)) return forget(record)
   }
   throw new FlistError(
     'FLIST_TIMEOUT',
-    `Cannot see the server of "${record.directory}" end: process ${record.pid} is still there`,
+    `Cannot see the server of "${record.directory}" end: process ${last.pid} is still there`,
     {
-      hint: `It is unmounted; end the process with \`kill ${record.pid}\``,
+      hint: `It is unmounted; end its process with \`kill ${last.pid}\``,
     },
   )
 }

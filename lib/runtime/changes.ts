@@ -1,22 +1,22 @@
 import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { FlistError, systemCode } from '../base/index.ts'
-import { isAlive, listMounts, processStart } from '../kernel/index.ts'
+import { isAlive, listMounts, type ProcessName } from '../kernel/index.ts'
 
 const OWNER = 'in-use'
 const ARCHIVE = 'archive'
 
 /**
- * Takes the folder of a writable mount's changes for this process and this archive; made if absent. Two overlays on one folder
+ * Takes the folder of a writable mount's changes for the process that ends with the mount, and for this archive; made if absent. Two overlays on one folder
  * spoil it, and so do changes to another archive; the kernel refuses both only with `index=on`. Throws FLIST_MOUNT_FAILED.
  */
-export function claimChanges(changes: string, digest: string): void {
+export function claimChanges(changes: string, digest: string, owner: ProcessName): void {
   const holder = listMounts().find(({ rw, state }) => rw?.upper === changes && state !== 'leaving')
   if (holder !== undefined) throw inUse(changes, `by the mount on "${holder.directory}"`)
   try {
     mkdirSync(changes, { recursive: true })
-    takeOwner(changes)
-    checkArchive(changes, digest)
+    takeOwner(changes, owner)
+    checkArchive(changes, digest, owner)
   } catch (error) {
     if (error instanceof FlistError) throw error
     throw new FlistError('FLIST_MOUNT_FAILED', `Cannot keep changes in "${changes}"`, {
@@ -26,21 +26,17 @@ export function claimChanges(changes: string, digest: string): void {
   }
 }
 
-/** Takes over the folder from the server that died before this one. */
-export function inheritChanges(changes: string): void {
-  takeOwner(changes)
+/** The folder may be used by another mount. Call once unmounted, with who has it; idempotent. */
+export function releaseChanges(changes: string, owner: ProcessName): void {
+  const path = join(changes, OWNER)
+  const known = ownerOf(path)
+  if (known?.pid === owner.pid && known.pidStart === owner.pidStart) rmSync(path, { force: true })
 }
 
-/** The folder may be used by another process. Call once unmounted; idempotent. */
-export function releaseChanges(changes: string): void {
+function takeOwner(changes: string, owner: ProcessName): void {
   const path = join(changes, OWNER)
-  if (ownerOf(path)?.pid === process.pid) rmSync(path, { force: true })
-}
-
-function takeOwner(changes: string): void {
-  const path = join(changes, OWNER)
-  const owner = ownerOf(path)
-  if (owner !== undefined && isAlive(owner)) throw inUse(changes, `by process ${owner.pid}`)
+  const known = ownerOf(path)
+  if (known !== undefined && isAlive(known)) throw inUse(changes, `by process ${known.pid}`)
   rmSync(path, { force: true })
   let fd: number
   try {
@@ -50,23 +46,23 @@ function takeOwner(changes: string): void {
     throw error
   }
   try {
-    writeSync(fd, `${process.pid} ${processStart(process.pid) ?? 0}\n`)
+    writeSync(fd, `${owner.pid} ${owner.pidStart}\n`)
   } finally {
     closeSync(fd)
   }
 }
 
-function ownerOf(path: string): { pid: number; pidStart: number } | undefined {
+function ownerOf(path: string): ProcessName | undefined {
   const [pid = Number.NaN, pidStart = Number.NaN] = (readText(path) ?? '').trim().split(' ').map(Number)
   return Number.isSafeInteger(pid) && pid > 0 && Number.isSafeInteger(pidStart) ? { pid, pidStart } : undefined
 }
 
-function checkArchive(changes: string, digest: string): void {
+function checkArchive(changes: string, digest: string, owner: ProcessName): void {
   const path = join(changes, ARCHIVE)
   const known = readText(path)?.trim()
   if (known === undefined) return writeFileSync(path, `${digest}\n`)
   if (known === digest) return
-  releaseChanges(changes)
+  releaseChanges(changes, owner)
   throw new FlistError(
     'FLIST_MOUNT_FAILED',
     `Cannot use "${changes}": it holds changes to another archive, sha256:${known}`,

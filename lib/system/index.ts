@@ -1,6 +1,7 @@
 export {
   adopt,
   errno,
+  EventCount,
   eventLoopFd,
   exitNow,
   failed,
@@ -11,10 +12,6 @@ export {
   mount,
   mountAsync,
   MS,
-  POLLERR,
-  POLLHUP,
-  POLLIN,
-  PollSet,
   pread,
   read,
   receiveDescriptor,
@@ -49,5 +46,7 @@ export {
 } from './files.ts'
 export { giveBackMemory, keepFreedBlocks } from './memory.ts'
 export { isNotified, notifyManager, watchdogEveryMs } from './notify.ts'
+export { killProcess, openProcess, takeDescriptor } from './pidfd.ts'
+export { POLLERR, POLLHUP, POLLIN, PollSet } from './poll-set.ts'
 export { KnownIds, mayMount } from './privileges.ts'
 export { chownAt, linkAt, mknodAt, setTime, setTimeAt, setXattrAt, setXattrOf, symlinkAt } from './entries.ts'

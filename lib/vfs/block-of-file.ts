@@ -15,8 +15,9 @@ export function blockRef(index: FlistIndex, row: number, nth: number, ahead: boo
   const at = ((index.first[row] ?? 0) + nth) * hashBytes
   return {
     format,
-    id: index.ids.subarray(at, at + hashBytes),
-    key: index.keys.subarray(at, at + hashBytes),
+    // Copies: the cache may keep them longer than the index is mapped.
+    id: Buffer.from(index.ids.subarray(at, at + hashBytes)),
+    key: Buffer.from(index.keys.subarray(at, at + hashBytes)),
     plainBytes: plainBytes(index, row, nth),
     ahead,
   }

@@ -263,7 +263,7 @@ export class Fetcher {
     for (let block = first; block < end; block += 1) if (!table.has(block)) return undefined
     const name = blockPlace(index, row, 0)?.file
     if (name === undefined) return undefined
-    const keys = index.keys.subarray(first * index.hashBytes, end * index.hashBytes)
+    const keys = Buffer.from(index.keys.subarray(first * index.hashBytes, end * index.hashBytes))
     return cache.whole.assemble(name, index.size[row] ?? 0, keys, index.hashBytes, this.#ending.signal)
   }
 

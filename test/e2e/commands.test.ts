@@ -15,6 +15,7 @@ interface Listing {
   readonly directory: string
   readonly pid: number
   readonly supervisor: { readonly pid: number }
+  readonly holder: { readonly pid: number }
   readonly state: string
 }
 
@@ -79,7 +80,8 @@ t.test('umount --force takes away a dead mount', { skip }, async (t) => {
   const { mnt, sh, run, list } = begin(t)
   t.match(await run('mount', SAMPLE, mnt), { code: 0 })
   const [listing] = await list()
-  for (const pid of [listing?.supervisor.pid, listing?.pid]) process.kill(pid ?? Number.NaN, 'SIGKILL')
+  for (const pid of [listing?.supervisor.pid, listing?.pid, listing?.holder.pid])
+    process.kill(pid ?? Number.NaN, 'SIGKILL')
   t.not((await sh('stat', '-t', join(mnt, 'etc'))).code, 0)
   t.match(await list(), [{ directory: mnt, state: 'dead' }])
   t.match(await run('umount', '--force', mnt), { code: 0 })

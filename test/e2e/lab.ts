@@ -197,9 +197,11 @@ export class Lab {
       .map(Number)
   }
 
-  /** Kills supervisors and servers together, as nothing but a person or the kernel short of memory would. */
+  /** Kills supervisors, servers and holders together, as nothing but a person or the kernel short of memory would. */
   async killAll(): Promise<void> {
     const supervisors = this.servers().filter((pid) => commandLine(pid).includes('bin/supervise'))
+    // Holders are among them: a server that sees one end unmounts.
+    for (const pid of this.servers()) if (!supervisors.includes(pid)) process.kill(pid, 'SIGSTOP')
     for (const pid of supervisors) process.kill(pid, 'SIGKILL')
     for (const pid of this.servers()) process.kill(pid, 'SIGKILL')
     await until(() => this.servers().length === 0)

@@ -72,8 +72,9 @@ mountTest(
     )
     await inside(lab, second, 'rm -r /new; echo more > /more')
     await lab.ok('umount', [second.directory])
-    await until(() => !lab.servers().includes(second.pid))
-    t.pass('a plain umount(8) ends the server')
+    const listed = async (): Promise<string> => (await lab.flistfs(['list', '--json'])).stdout.toString('utf8')
+    await until(async () => !(await listed()).includes(`"${second.directory}"`))
+    t.pass('a plain umount(8) ends the mount')
 
     const third = await lab.mount(ARCHIVE, { words })
     t.equal(await inside(lab, third, '[ ! -e /new ] && cat /more'), 'more\n')

@@ -5,6 +5,7 @@ import t from 'tap'
 import { processStart } from '../../lib/kernel/index.ts'
 import { claimChanges, releaseChanges } from '../../lib/runtime/index.ts'
 
+const SELF = { pid: process.pid, pidStart: processStart(process.pid) ?? 0 }
 const [ONE, OTHER] = ['1'.repeat(64), '2'.repeat(64)]
 
 t.beforeEach((t) => {
@@ -13,14 +14,17 @@ t.beforeEach((t) => {
 
 t.test('claimChanges() makes the folder, and gives it to one process and one archive', async (t) => {
   const changes = join(t.testdirName, 'a/changes')
-  claimChanges(changes, ONE)
+  claimChanges(changes, ONE, SELF)
   t.equal(readFileSync(join(changes, 'archive'), 'utf8'), `${ONE}\n`)
-  t.throws(() => claimChanges(changes, ONE), { code: 'FLIST_MOUNT_FAILED', message: /in use by process/ })
-  releaseChanges(changes)
-  releaseChanges(changes)
+  t.throws(() => claimChanges(changes, ONE, SELF), { code: 'FLIST_MOUNT_FAILED', message: /in use by process/ })
+  releaseChanges(changes, SELF)
+  releaseChanges(changes, SELF)
   t.strictSame(readdirSync(changes), ['archive'])
-  t.throws(() => claimChanges(changes, OTHER), { code: 'FLIST_MOUNT_FAILED', message: /another archive, sha256:111/ })
-  claimChanges(changes, ONE)
+  t.throws(() => claimChanges(changes, OTHER, SELF), {
+    code: 'FLIST_MOUNT_FAILED',
+    message: /another archive, sha256:111/,
+  })
+  claimChanges(changes, ONE, SELF)
 })
 
 t.test('claimChanges() takes over from a process that died, not from one that lives', async (t) => {
@@ -28,17 +32,17 @@ t.test('claimChanges() takes over from a process that died, not from one that li
   const dead = spawnSync('true').pid
   for (const text of [`${dead} 1\n`, `${process.pid} 1\n`, '', 'nonsense']) {
     writeFileSync(join(changes, 'in-use'), text)
-    claimChanges(changes, ONE)
+    claimChanges(changes, ONE, SELF)
     t.equal(readFileSync(join(changes, 'in-use'), 'utf8'), `${process.pid} ${processStart(process.pid)}\n`)
   }
   writeFileSync(join(changes, 'in-use'), `1 ${processStart(1)}\n`)
-  t.throws(() => claimChanges(changes, ONE), { message: /in use by process 1$/ })
-  releaseChanges(changes)
+  t.throws(() => claimChanges(changes, ONE, SELF), { message: /in use by process 1$/ })
+  releaseChanges(changes, SELF)
   t.ok(readdirSync(changes).includes('in-use'), 'what is another process’s stays')
 })
 
 t.test('claimChanges() says where nothing can be written', async (t) => {
   const file = join(t.testdirName, 'file')
   writeFileSync(file, '')
-  t.throws(() => claimChanges(file, ONE), { code: 'FLIST_MOUNT_FAILED', hint: /--upper/ })
+  t.throws(() => claimChanges(file, ONE, SELF), { code: 'FLIST_MOUNT_FAILED', hint: /--upper/ })
 })

@@ -1,5 +1,5 @@
 import { ERRNO } from '../../base/index.ts'
-import type { ReplyMessage } from '../fetch-messages.ts'
+import type { ReadReply } from '../fetch-messages.ts'
 
 interface LateRead {
   readonly out: Buffer
@@ -28,7 +28,7 @@ export class LateReads {
     return nth
   }
 
-  reply({ lo, errno, content }: ReplyMessage): void {
+  reply({ lo, errno, content }: ReadReply): void {
     const read = this.#end(lo)
     if (read === undefined) return
     if (errno === 0) read.out.set(content)

@@ -5,7 +5,7 @@ import { MNT, POLLERR, PollSet } from '../../system/index.ts'
 import { FOREVER_S } from '../../wire/index.ts'
 import { refuseForUsers, takeAway } from '../device-user.ts'
 import type { MountWords } from '../device.ts'
-import type { FetchClient } from '../fetch-client.ts'
+import type { FetchMount } from '../fetch-client.ts'
 import { LateReads } from './late-reads.ts'
 import { FuseNativeOperations, type OperationParts } from './operations.ts'
 
@@ -22,7 +22,7 @@ type Package = typeof import('fuse-native').default
 
 export interface FuseNativeParts extends Omit<OperationParts, 'late' | 'misses'> {
   /** Its thread has no device to write to: replies come by message. */
-  readonly fetch: FetchClient
+  readonly fetch: FetchMount
   /** Milliseconds until a read ends though the fetch thread says nothing; undefined: none. */
   readonly readDeadlineMs: number | undefined
 }
@@ -91,7 +91,7 @@ export class FuseNativeMount {
     const poll = new PollSet([this.#device])
     while (isDevice(this.#device)) {
       // libfuse waits for its own threads, and those for reads that nobody wants any more.
-      if (poll.wait(0) > 0 && (poll.events(0) & POLLERR) !== 0) this.#late.failAll()
+      if (poll.wait(0) > 0 && (poll.eventsAt(0) & POLLERR) !== 0) this.#late.failAll()
       await sleep(LOOK_EVERY_MS)
     }
   }

@@ -1,0 +1,196 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { describeError, FlistError, type Log } from '../base/index.ts'
+import { type FlistIndex, openIndex } from '../flist/index.ts'
+import {
+  claimServer,
+  endServer,
+  forgetMount,
+  type Held,
+  heldBy,
+  heldDevice,
+  isAlive,
+  isMountOf,
+  listMounts,
+  loadState,
+  type MountRecord,
+  openDevice,
+  ownHolder,
+  processStart,
+  readMounts,
+  recordsOf,
+  sharedKey,
+  supervisor,
+  takeAway,
+  takeDevice,
+} from '../kernel/index.ts'
+import { MNT } from '../system/index.ts'
+import { tellSupervisor } from './background.ts'
+import { JoinDoor } from './join-door.ts'
+import { type MountPlan, openLog } from './mount-plan.ts'
+import { openAgain } from './open-index.ts'
+import type { Legacy, ServedMount } from './served-mount.ts'
+import { Server } from './server.ts'
+
+/** Milliseconds between tries to go on with a mount whose archive or index is not there now. */
+const TRY_EVERY_MS = 1_000
+
+/** What a dead server left of one mount. */
+interface Estate {
+  readonly record: MountRecord
+  readonly plan: MountPlan
+}
+
+/**
+ * Goes on with the mounts whose server died, for the supervisor that started both: nothing is mounted anew, and the kernel repeats
+ * what was not answered. A mount that cannot be gone on with now stands in no other's way.
+ */
+export async function resumeMounts(signal: AbortSignal): Promise<number> {
+  const parent = supervisor()
+  const known = new Set<string>()
+  const take = (): Estate[] => estates(parent).filter(({ record }) => !known.has(record.id))
+  const first = take()
+  const [{ record } = { record: undefined }] = first
+  // The last mount ended as its server did.
+  if (record === undefined || parent === undefined) return 0
+  const server = new Server(record.key === undefined ? undefined : sharedKey(record.cacheDir), record.cacheDir)
+  server.await()
+  const heirs = new Heirs(server, signal)
+  for (const estate of first) {
+    known.add(estate.record.id)
+    heirs.prepare(estate)
+  }
+  const old = process.env['FLISTFS_TAKEOVER']
+  // All is ready: readers wait from here on only.
+  if (old !== undefined) await endServer(Number(old))
+  // Mounts that it took meanwhile.
+  for (const estate of take()) heirs.prepare(estate)
+  heirs.begin()
+  const running = server.run(signal)
+  tellSupervisor(parent)
+  await heirs.register(old === undefined ? `it died (${process.env['FLISTFS_DIED'] ?? ''})` : 'it was replaced')
+  if (server.key !== undefined && claimServer(server.key)) {
+    server.open(await JoinDoor.open(server, server.key))
+    await adoptOrphans(server, server.key, signal)
+  }
+  server.arrived()
+  return running
+}
+
+/** Goes on with mounts of these circumstances whose server and supervisor are both gone, and whose device is still held. */
+export async function adoptOrphans(server: Server, key: string, signal: AbortSignal): Promise<void> {
+  const orphans = listMounts().filter((listing) => listing.state === 'orphaned' && listing.key === key)
+  const heirs = new Heirs(server, signal)
+  for (const { state: _state, ...record } of orphans) heirs.prepare(estateOf(record))
+  heirs.begin()
+  await heirs.register('its supervisor died too')
+}
+
+/** What the servers of a supervisor left, or what FLISTFS_ADOPT names. */
+function estates(parent: number | undefined): Estate[] {
+  if (parent === undefined) return []
+  const own = recordsOf({ pid: parent, pidStart: processStart(parent) ?? 0 })
+  const adopted = process.env['FLISTFS_ADOPT']
+  const orphans = listMounts().filter(({ id, state }) => state === 'orphaned' && id === adopted)
+  return [...own, ...orphans.map(({ state: _state, ...record }) => record)]
+    .map(estateOf)
+    .filter((one) => one !== undefined)
+}
+
+function estateOf(record: MountRecord): Estate | undefined {
+  // Its device ended with the server.
+  if (record.driver !== undefined) return undefined
+  const legacy = loadState(record.id, 'state') as Legacy | undefined
+  if (legacy === undefined) return undefined
+  const { id, startedAt, holder } = record
+  const { options: words, served, checked } = legacy
+  return { record, plan: { id, startedAt, words, served, checked, holder } }
+}
+
+/** The device of a mount: inherited from our supervisor, or taken from its holder. */
+function deviceOf(holder: MountRecord['holder']): Held | undefined {
+  const mine = ownHolder()
+  if (heldDevice() !== undefined && (holder === undefined || holder.pid === mine?.pid))
+    return heldBy(holder, openDevice())
+  return holder === undefined ? undefined : takeDevice(holder)
+}
+
+class Heirs {
+  readonly #server: Server
+  readonly #signal: AbortSignal
+  readonly #ready: { mount: ServedMount; record: MountRecord }[] = []
+
+  constructor(server: Server, signal: AbortSignal) {
+    this.#server = server
+    this.#signal = signal
+  }
+
+  /** What can be done before the old server is gone. */
+  prepare(estate: Estate | undefined): void {
+    if (estate === undefined) return
+    try {
+      const { indexPath, digest } = estate.plan.words
+      this.#take(estate, openIndex(indexPath, digest))
+    } catch (error) {
+      this.#later(estate, error)
+    }
+  }
+
+  /** Serves all that is ready. */
+  begin(): void {
+    for (const { mount, record } of this.#ready) {
+      mount.stands({ connection: record.connection, overlay: record.rw?.overlay ?? -1 })
+      this.#server.inherit(mount)
+    }
+  }
+
+  /** Writes down that this process serves them, while it does. */
+  async register(why: string): Promise<void> {
+    for (const { mount } of this.#ready.splice(0)) {
+      await new Promise(setImmediate)
+      if (!this.#server.has(mount)) continue
+      if (mount.place !== undefined) mount.register(mount.place)
+      mount.log.warn('another server goes on', { directory: mount.plan.words.directory, why })
+      mount.fetch.start()
+    }
+  }
+
+  #take({ record, plan }: Estate, index: FlistIndex): void {
+    const held = deviceOf(record.holder)
+    if (held === undefined) {
+      index.close()
+      if (record.holder !== undefined && isAlive(record.holder)) {
+        throw new FlistError('FLIST_NOT_PERMITTED', `Cannot take the device of "${record.directory}" from its holder`)
+      }
+      // Whoever ended it wants the mount gone.
+      void takeAway(record.directory, MNT.DETACH).then(() => forgetMount(record))
+      return
+    }
+    this.#ready.push({ mount: this.#server.prepare(plan, held, index), record })
+  }
+
+  #later(estate: Estate, why: unknown): void {
+    if (!this.#server.await()) return
+    const log = openLog(estate.plan.words)
+    void this.#untilReady(estate, log, why).finally(() => {
+      log.close()
+      this.#server.arrived()
+    })
+  }
+
+  async #untilReady(estate: Estate, log: Log, why: unknown): Promise<void> {
+    const { record, plan } = estate
+    let error = why
+    for (;;) {
+      log.error('no server can go on for now', { directory: record.directory, error: describeError(error) })
+      await sleep(TRY_EVERY_MS, undefined, { signal: this.#signal }).catch(() => takeAway(record.directory, MNT.DETACH))
+      if (!readMounts().some((entry) => isMountOf(entry, record))) return forgetMount(record)
+      try {
+        this.#take(estate, await openAgain(plan.words))
+        this.begin()
+        return await this.register('what it lacked is back')
+      } catch (again) {
+        error = again
+      }
+    }
+  }
+}

@@ -1,0 +1,192 @@
+import type { Log } from '../base/index.ts'
+import type { FlistIndex } from '../flist/index.ts'
+import {
+  Answers,
+  type ChannelParts,
+  Counters,
+  endHolder,
+  type FetchClient,
+  type FetchMount,
+  type Frames,
+  type Held,
+  loadState,
+  type MountRecord,
+  OpenFiles,
+  type OpensKeeper,
+  processStart,
+  readMounts,
+  registerMount,
+  saveState,
+  supervisor,
+  takeAway,
+  topMount,
+  Trace,
+  unregisterMount,
+} from '../kernel/index.ts'
+import { MNT } from '../system/index.ts'
+import { BlockTable, CachedReads, type SegmentFiles, Tree } from '../vfs/index.ts'
+import type { FetchMountData } from './fetch-mount.ts'
+import { leaveChanges, type MountPlace, type MountPlan, openLog } from './mount-plan.ts'
+
+/** What the mounts of a server have together. */
+export interface ServerShare {
+  readonly fetch: FetchClient
+  readonly frames: Frames
+  readonly files: SegmentFiles
+  /** Undefined: the server takes no other mount. */
+  readonly key: string | undefined
+}
+
+/** What a server leaves for the one that comes after it, beside the record. */
+export interface Legacy {
+  readonly options: MountPlan['words']
+  readonly served: string
+  readonly checked: boolean
+}
+
+type Opens = ReturnType<OpensKeeper['load']>
+
+/** One mount in the process that serves it, and all that it has there. */
+export class ServedMount {
+  readonly plan: MountPlan
+  readonly held: Held
+  readonly log: Log
+  readonly index: FlistIndex
+  readonly fetch: FetchMount
+  readonly trace = new Trace()
+  readonly #share: ServerShare
+  readonly #table: BlockTable
+  readonly #counters = new Counters()
+  #place: MountPlace | undefined
+  /** Asked to leave before. */
+  #asked = false
+
+  constructor(plan: MountPlan, held: Held, index: FlistIndex, share: ServerShare, onLost: () => void) {
+    this.plan = plan
+    this.held = held
+    this.index = index
+    this.#share = share
+    this.log = openLog(plan.words)
+    this.#table = new BlockTable(index.blockCount)
+    if (plan.words.traceFile !== undefined) this.trace.start(plan.words.traceFile)
+    this.fetch = share.fetch.add({ data: this.#fetchData(), log: this.log, onLost })
+  }
+
+  /** What the session thread needs to answer for it. */
+  channel(isHeir: boolean, onInit: () => void, onEnd: () => void): ChannelParts {
+    const { index, log, trace, fetch, plan } = this
+    const { passthrough, verifyAlways } = plan.words
+    const { files, frames } = this.#share
+    const tree = new Tree(index)
+    const reads = new CachedReads(index, this.#table, files)
+    return {
+      fd: this.held.fd,
+      answers: new Answers(tree, reads, fetch, verifyAlways, frames),
+      counters: this.#counters,
+      wish: { posixAcl: index.hasAcls && plan.checked, passthrough, idmap: plan.checked },
+      log,
+      trace,
+      openFiles: passthrough ? new OpenFiles(this.held.fd, tree, fetch, this.#opensKeeper(isHeir), log) : undefined,
+      onInit,
+      onInterrupt: (lo, hi) => fetch.interrupt(lo, hi),
+      // Pages of the index come back from the page cache when they are needed; until then they are not ours.
+      onIdle: () => index.release(),
+      onEnd,
+    }
+  }
+
+  /** It stands, and was told of. */
+  get place(): MountPlace | undefined {
+    return this.#place
+  }
+
+  /** For a mount that another server had: it is registered as that one's. */
+  stands(place: MountPlace): void {
+    this.#place = place
+  }
+
+  /** From now on it is seen by others, and a server after this one goes on with it. */
+  register(place: MountPlace): void {
+    this.#place = place
+    registerMount(this.#record(place))
+    if (supervisor() === undefined) return
+    const { words, served, checked } = this.plan
+    const known = loadState(this.plan.id, 'state') as Legacy | undefined
+    // What was changed at run time stays changed.
+    if (known === undefined) saveState(this.plan.id, 'state', { options: words, served, checked } satisfies Legacy)
+  }
+
+  /** The user wants it gone. What is in use is detached, and served until its last user lets go. */
+  async leave(): Promise<void> {
+    if (this.#asked || !this.#isThere()) return
+    this.#asked = true
+    const { directory } = this.plan.words
+    const busy = await takeAway(directory, 0)
+    if (busy === 0) return
+    this.log.warn('in use: it goes with its last user; ask again to cut him off', { directory })
+    await takeAway(directory, MNT.DETACH)
+  }
+
+  /** What stands at its folder is this very mount, not one below or above it. */
+  #isThere(): boolean {
+    const { directory, rw } = this.plan.words
+    const minor = topMount(readMounts(), directory)?.minor
+    return minor !== undefined && minor === (rw === undefined ? this.#place?.connection : this.#place?.overlay)
+  }
+
+  /** Unmounted: frees all it had. The session does not know it any more. */
+  async close(): Promise<void> {
+    const { id, words } = this.plan
+    await this.fetch.close()
+    this.trace.stop()
+    this.index.close()
+    await leaveChanges(this.plan)
+    this.log.info('unmounted', { directory: words.directory })
+    this.log.close()
+    // Whoever waits for the end of the mount waits for this. A holder without a record would stay for ever.
+    endHolder(this.held)
+    unregisterMount(id)
+  }
+
+  #opensKeeper(isHeir: boolean): OpensKeeper {
+    const { id } = this.plan
+    return {
+      load: () => (isHeir ? ((loadState(id, 'opens') as Opens | undefined) ?? []) : []),
+      save: (opens) => saveState(id, 'opens', opens),
+    }
+  }
+
+  #record({ connection, overlay }: MountPlace): MountRecord {
+    const { id, startedAt, words, holder } = this.plan
+    const { directory, archiveName, digest, cacheDir, rw } = words
+    const parent = supervisor()
+    return {
+      id,
+      directory,
+      archive: archiveName,
+      digest,
+      pid: process.pid,
+      pidStart: processStart(process.pid) ?? 0,
+      startedAt,
+      cacheDir,
+      rw: rw === undefined ? undefined : { upper: rw.upper, overlay },
+      connection,
+      supervisor: parent === undefined ? undefined : { pid: parent, pidStart: processStart(parent) ?? 0 },
+      holder,
+      key: this.#share.key,
+    }
+  }
+
+  #fetchData(): FetchMountData {
+    const { logLevel: _level, ...words } = this.plan.words
+    return {
+      ...words,
+      id: this.plan.id,
+      fd: this.held.fd,
+      table: this.#table.memory,
+      counters: this.#counters.memory,
+      trace: this.trace.memory,
+      logLevel: this.log.memory,
+    }
+  }
+}

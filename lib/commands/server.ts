@@ -1,0 +1,192 @@
+import { FlistError } from '../base/index.ts'
+import { openIndex } from '../flist/index.ts'
+import {
+  endHolder,
+  FetchClient,
+  type Held,
+  makeFrames,
+  releaseServer,
+  requestResend,
+  Session,
+} from '../kernel/index.ts'
+import { exitNow, notifyManager, watchdogEveryMs } from '../system/index.ts'
+import { SegmentFiles } from '../vfs/index.ts'
+import type { JoinDoor } from './join-door.ts'
+import type { MountPlace, MountPlan } from './mount-plan.ts'
+import { threadUrl } from './open-index.ts'
+import { ServedMount, type ServerShare } from './served-mount.ts'
+
+/** Milliseconds. */
+const HOUSEKEEP_EVERY_MS = 10_000
+/** Milliseconds until the kernel has asked for INIT of a mount that stands. */
+const INIT_MS = 30_000
+
+/** The process that serves mounts: one, or all of the same circumstances. It ends with its last mount. */
+export class Server implements ServerShare {
+  readonly key: string | undefined
+  readonly fetch = new FetchClient(threadUrl('fetch-thread'))
+  readonly frames = makeFrames()
+  readonly files: SegmentFiles
+  readonly #session = new Session()
+  readonly #mounts = new Set<ServedMount>()
+  /** Mounts on their way in: the server waits for them. */
+  #awaited = 0
+  #ending = false
+  #door: JoinDoor | undefined
+  #failure: unknown
+  /** To unmount all. */
+  #asked = false
+
+  constructor(key: string | undefined, cacheDir: string) {
+    this.key = key
+    this.files = new SegmentFiles(cacheDir)
+  }
+
+  /** Keeps the server while a mount comes in. False where it is about to end: another server must take it. */
+  await(): boolean {
+    if (this.#ending) return false
+    this.#awaited += 1
+    return true
+  }
+
+  /** The mount came in, or did not. */
+  arrived(): void {
+    this.#awaited -= 1
+    this.#endWithLast()
+  }
+
+  /** Makes all ready to serve a mount. Throws FLIST_INDEX_DAMAGED, FLIST_NOT_FOUND. */
+  prepare(plan: MountPlan, held: Held, index = openIndex(plan.words.indexPath, plan.words.digest)): ServedMount {
+    try {
+      const mount: ServedMount = new ServedMount(plan, held, index, this, () => void requestResend(held.fd))
+      this.#mounts.add(mount)
+      if (held.pidfd >= 0) this.#session.watch(held.pidfd, () => void mount.leave())
+      return mount
+    } catch (error) {
+      index.close()
+      throw error
+    }
+  }
+
+  /** Serves a mount that was just made. Resolves when the kernel has our answer to INIT. Throws FLIST_TIMEOUT, FLIST_INTERRUPTED. */
+  async begin(mount: ServedMount, signal: AbortSignal): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    const stop = (): void => reject(new FlistError('FLIST_INTERRUPTED', 'Cannot finish: interrupted'))
+    const timer = setTimeout(
+      () => reject(new FlistError('FLIST_TIMEOUT', `Cannot mount: the kernel said nothing for ${INIT_MS} ms`)),
+      INIT_MS,
+    )
+    signal.addEventListener('abort', stop)
+    try {
+      this.#session.add(mount.channel(false, resolve, () => void this.end(mount)))
+      await promise
+    } finally {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', stop)
+    }
+  }
+
+  /** Goes on with a mount that another server had: the kernel repeats what was not answered. */
+  inherit(mount: ServedMount): void {
+    // Before Linux 6.9 what the dead server had taken waits for the kernel's own end of it.
+    if (!requestResend(mount.held.fd)) {
+      mount.log.warn('this kernel cannot repeat requests: readers of the dead server may wait')
+    }
+    this.#session.add(
+      mount.channel(
+        true,
+        () => undefined,
+        () => void this.end(mount),
+      ),
+    )
+  }
+
+  has(mount: ServedMount): boolean {
+    return this.#mounts.has(mount)
+  }
+
+  /** The mount stands. */
+  settle(mount: ServedMount, place: MountPlace): void {
+    mount.register(place)
+    const { directory, digest } = mount.plan.words
+    mount.log.info('mounted', { directory, digest })
+    mount.fetch.start()
+    if (this.#asked) void mount.leave()
+  }
+
+  /** The mount has gone, or never came: frees what it had. The server ends with the last one. Idempotent. */
+  async end(mount: ServedMount): Promise<void> {
+    if (!this.#mounts.has(mount)) return
+    this.#session.remove(mount.held.fd)
+    if (mount.held.pidfd >= 0) this.#session.remove(mount.held.pidfd)
+    this.#mounts.delete(mount)
+    this.#awaited += 1
+    try {
+      // Nobody may join from here on, and who waits for the unmount finds the cache closed.
+      if (this.#mounts.size === 0 && this.#awaited === 1) await this.#close()
+      await mount.close()
+    } catch (error) {
+      this.#failure ??= error
+    } finally {
+      this.arrived()
+    }
+  }
+
+  /** Others may join from now on. */
+  open(door: JoinDoor): void {
+    this.#door = door
+  }
+
+  /** Serves until the last mount is gone, or all are asked to go by `signal`. */
+  async run(signal: AbortSignal): Promise<number> {
+    const leave = (): void => this.#leaveAll()
+    signal.addEventListener('abort', leave)
+    if (signal.aborted) leave()
+    const everyMs = watchdogEveryMs()
+    const watchdog = everyMs === undefined ? undefined : setInterval(() => notifyManager(['WATCHDOG=1']), everyMs)
+    const housekeeping = setInterval(() => this.#housekeep(), HOUSEKEEP_EVERY_MS)
+    try {
+      await this.#session.run()
+    } finally {
+      clearInterval(housekeeping)
+      clearInterval(watchdog)
+      signal.removeEventListener('abort', leave)
+      this.files.close()
+    }
+    if (this.#failure !== undefined) throw this.#failure
+    return 0
+  }
+
+  /** Unmounts all; asked again, cuts off who still uses them. */
+  #leaveAll(): void {
+    const again = (): never => {
+      for (const { held } of this.#mounts) endHolder(held)
+      if (this.key !== undefined) releaseServer(this.key)
+      exitNow(130)
+    }
+    process.on('SIGINT', again)
+    process.on('SIGTERM', again)
+    this.#asked = true
+    for (const mount of this.#mounts) void mount.leave()
+  }
+
+  #endWithLast(): void {
+    if (this.#mounts.size > 0 || this.#awaited > 0) return
+    void this.#close().then(() => this.#session.end())
+  }
+
+  async #close(): Promise<void> {
+    this.#ending = true
+    if (this.key !== undefined) releaseServer(this.key)
+    await this.#door?.close()
+    await this.fetch.close()
+  }
+
+  /** Lets go of evicted files, and tells what was read: eviction does not see this thread's reads. */
+  #housekeep(): void {
+    for (const { trace } of this.#mounts) trace.settle()
+    this.files.releaseUnlinked()
+    const used = this.files.takeUsed()
+    if (used.length > 0) this.fetch.used(used)
+  }
+}

@@ -1,0 +1,96 @@
+import { createHash } from 'node:crypto'
+import { linkSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { packageVersion, systemCode } from '../base/index.ts'
+import { supervisor } from './device.ts'
+import { isAlive, processStart } from './processes.ts'
+import { ownersOfKey, prepareRuntimeDir, runtimeDir } from './registry.ts'
+
+/*
+ * Which mounts share a server (docs/decisions/160): those whose circumstances are the same, which is all that a server has from
+ * the process that it was. The key is a hash of them. `<key>.server` names who serves, or is about to; at `<key>.join` it listens.
+ */
+
+/** What is said at `<key>.join`; another version is never met there. */
+const PROTOCOL = 1
+/** Settings of stores that come from the environment. */
+const VARIABLES =
+  /^(?:AWS_.*|(?:https?|all|no)_proxy|HOME|XDG_CONFIG_HOME|SSL_CERT_.*|NODE_.*|UV_.*|FLISTFS_(?:CA_FILE|NODE|RUNTIME))$/i
+
+/** A hash of all that mounts must have in common to share a server. */
+export function sharedKey(cacheDir: string): string {
+  const environment = Object.entries(process.env)
+    .filter(([name]) => VARIABLES.test(name))
+    .toSorted(([one], [other]) => (one < other ? -1 : 1))
+  const circumstances = [
+    PROTOCOL,
+    packageVersion(),
+    process.argv[1],
+    cacheDir,
+    [process.geteuid?.(), process.getegid?.(), process.getgroups?.(), capabilities()],
+    // Stores are asked from the network that the mount was made in, and folders are those of its tree.
+    ['ns/mnt', 'ns/user', 'ns/net', 'ns/pid', 'root'].map((name) => readlinkSync(`/proc/self/${name}`)),
+    // A service's processes end with it, and what they use is counted as its own.
+    textOf('/proc/self/cgroup'),
+    environment,
+  ]
+  return createHash('sha256').update(JSON.stringify(circumstances)).digest('hex').slice(0, 24)
+}
+
+function capabilities(): string {
+  return /^CapEff:\s*(\w+)$/m.exec(textOf('/proc/self/status'))?.[1] ?? ''
+}
+
+function textOf(path: string): string {
+  try {
+    return readFileSync(path, 'latin1')
+  } catch {
+    return ''
+  }
+}
+
+export function joinSocketPath(key: string): string {
+  return join(runtimeDir(), `${key}.join`)
+}
+
+/** True where this process has the key now; false where another that lives has it. */
+export function claimServer(key: string): boolean {
+  const path = join(prepareRuntimeDir(), `${key}.server`)
+  const self = [{ pid: process.pid, pidStart: processStart(process.pid) ?? 0 }]
+  const parent = supervisor()
+  if (parent !== undefined) self.push({ pid: parent, pidStart: processStart(parent) ?? 0 })
+  const temp = `${path}.${process.pid}.tmp`
+  writeFileSync(temp, JSON.stringify(self), { mode: 0o600 })
+  try {
+    for (let tries = 0; tries < 3; tries += 1) {
+      if (tryLink(temp, path)) return true
+      const owners = ownersOfKey(path)
+      // A supervisor that still lives brings a server back, which may be this one.
+      if (owners.some((owner) => owner.pid === process.pid || owner.pid === parent)) rmSync(path, { force: true })
+      else if (owners.some(isAlive)) return false
+      // Two that see this at once end with two servers, of which one is found.
+      else rmSync(path, { force: true })
+    }
+    return false
+  } finally {
+    rmSync(temp, { force: true })
+  }
+}
+
+/** Gives the key back, where this process has it. Idempotent. */
+export function releaseServer(key: string): void {
+  const path = join(runtimeDir(), `${key}.server`)
+  if (ownersOfKey(path)[0]?.pid !== process.pid) return
+  rmSync(joinSocketPath(key), { force: true })
+  rmSync(path, { force: true })
+}
+
+function tryLink(temp: string, path: string): boolean {
+  try {
+    linkSync(temp, path)
+    return true
+  } catch (error) {
+    if (systemCode(error) === 'EEXIST') return false
+    throw error
+  }
+}
