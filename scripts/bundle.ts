@@ -1,3 +1,5 @@
+import { copyFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { build, type BuildOptions } from 'esbuild'
 import { bareKoffi, inlined, lateBuiltins } from './bundle-plugins.ts'
 
@@ -9,6 +11,9 @@ const SHARED = {
   entryNames: '[name]',
   logLevel: 'warning',
 } satisfies BuildOptions
+
+/** Packages that are part of the program. Their licences lie beside it. */
+const INLINED = ['commander']
 
 /** What an ES module has; and a clock, where the global one loads 2 ms of modules to measure more than we ask. */
 const BANNER = `const fileUrl = process.getBuiltinModule('node:url').pathToFileURL(__filename).href
@@ -49,8 +54,9 @@ export async function bundleProgram(root: string, out: string): Promise<void> {
     define: { 'import.meta.url': 'fileUrl', 'import.meta.dirname': '__dirname', 'performance.now': 'millisecondsNow' },
     banner: { js: BANNER },
     logOverride: { 'import-is-undefined': 'error' },
-    plugins: [inlined(['commander'], root), bareKoffi(root)],
+    plugins: [inlined(INLINED, root), bareKoffi(root)],
   } satisfies BuildOptions
   const plugins = [...options.plugins, await lateBuiltins(options)]
   await build({ ...options, format: 'cjs', outExtension: { '.js': '.cjs' }, plugins })
+  for (const name of INLINED) copyFileSync(join(root, 'node_modules', name, 'LICENSE'), join(out, `${name}.LICENSE`))
 }
