@@ -67,7 +67,7 @@ function convertText(result: ConvertResult): string {
   const { archive, digest, entries, bytes, blocks, newBlocks, newBytes, layers, image, imageDigest, platform } = result
   const lines = [
     `${archive}: ${entries} entries, ${displaySize(bytes)}, ${blocks} blocks, ${newBlocks} of them new (${displaySize(newBytes)})`,
-    `from ${image}${platform === '' ? '' : ` for ${platform}`}, ${layers} layers, ${imageDigest}`,
+    `from ${image}${platform === '' ? '' : ` for ${platform}`}, ${layers} ${layers === 1 ? 'layer' : 'layers'}, ${imageDigest}`,
     ...(result.attributesLeftOut > 0 ? [`${result.attributesLeftOut} extended attributes left out`] : []),
     `sha256:${digest}`,
   ]

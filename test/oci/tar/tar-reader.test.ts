@@ -61,7 +61,7 @@ t.test('TarReader reads what tarHeader() writes', async (t) => {
   for (const piece of [1, 511, 512, 513, 1 << 20]) {
     const read = await readTar(tarOf(items), { piece })
     t.strictSame(
-      read.map(({ data, ...entry }) => ({
+      read.map(({ data: _data, ...entry }) => ({
         ...entry,
         xattrs: [...entry.xattrs].sort((a, b) => a.name.compare(b.name)),
       })),
