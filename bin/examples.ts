@@ -31,10 +31,10 @@ export const EXAMPLES: Readonly<Record<string, readonly (readonly [string, strin
     ['stats --watch', 'Again and again, each two seconds'],
     ['stats /mnt/debian --watch 10 --json', 'One JSON object a line, each ten seconds'],
   ],
-  why: [['why /mnt/debian/usr/bin/python3.11', 'What is here of a file, and who would serve the rest']],
+  why: [['why /mnt/debian/usr/bin/bash', 'What is here of a file, and who would serve the rest']],
   'log-level': [['log-level /mnt/debian debug', 'Log more from now on, without a new mount']],
   trace: [
-    ['trace /mnt/debian /tmp/debian.trace', 'A line for each request and each reply, from now on'],
+    ['trace /mnt/debian debian.trace', 'A line for each request and each reply, from now on'],
     ['trace /mnt/debian --off', 'No more'],
   ],
   inspect: [
@@ -46,7 +46,7 @@ export const EXAMPLES: Readonly<Record<string, readonly (readonly [string, strin
     ['ls -l debian.fl usr/bin', 'As ls -l on a mount, without one'],
     ['ls -lR debian.fl', 'All of it'],
   ],
-  stat: [['stat debian.fl etc/passwd bin', 'All attributes, extended ones too']],
+  stat: [['stat debian.fl etc/os-release bin', 'All attributes, extended ones too']],
   cat: [['cat debian.fl etc/os-release', 'A file, fetched where it is not cached']],
   find: [
     ['find debian.fl usr -name *.so.* -type f', 'Paths, then tests as find(1) has them'],

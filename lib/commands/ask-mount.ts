@@ -11,8 +11,8 @@ import {
   readMounts,
 } from '../kernel/index.ts'
 
-/** A server begins to listen a moment after the mount is there. */
-const LISTEN_MS = 2_000
+/** A server begins to listen a moment after the mount is there, which on a busy machine is seconds. */
+const LISTEN_MS = 20_000
 const POLL_MS = 20
 
 /** The mount at a folder. Throws FLIST_NOT_MOUNTED. */

@@ -145,10 +145,16 @@ function asControlError(error: unknown, path: string, signal: AbortSignal, deadl
   if (error instanceof FlistError) return error
   if (signal.aborted) return new FlistError('FLIST_INTERRUPTED', 'Cannot finish: interrupted', { cause: error })
   if (deadline.aborted) {
-    return new FlistError('FLIST_TIMEOUT', `Cannot ask "${path}": no answer in ${QUIET_MS / 1000} s`, { cause: error })
+    return new FlistError('FLIST_TIMEOUT', `Cannot ask "${path}": no answer in ${QUIET_MS / 1000} s`, {
+      hint: 'Try again; where it stays silent, `flistfs umount --force` ends its mount',
+      cause: error,
+    })
   }
   if (['ENOENT', 'ECONNREFUSED'].includes(systemCode(error))) {
-    return new FlistError('FLIST_NOT_MOUNTED', `Cannot ask "${path}": no server listens there`, { cause: error })
+    return new FlistError('FLIST_NOT_MOUNTED', `Cannot ask "${path}": no server listens there`, {
+      hint: 'See `flistfs list`: a mount that is dead is cleared away by the next one, or by `flistfs umount`',
+      cause: error,
+    })
   }
   return new FlistError('FLIST_SYSTEM', `Cannot ask "${path}": ${describeError(error)}`, { cause: error })
 }
