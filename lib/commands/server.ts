@@ -110,7 +110,10 @@ export class Server implements ServerShare {
     mount.register(place)
     const { directory, digest } = mount.plan.words
     mount.log.info('mounted', { directory, digest })
-    mount.fetch.start()
+    // After the word that the mount is there: the thread takes milliseconds of this one.
+    setImmediate(() => {
+      if (this.#mounts.has(mount)) mount.fetch.start()
+    })
     if (this.#asked) void mount.leave()
   }
 
