@@ -48,7 +48,7 @@ export class ImageTree {
 
   /** `number` is the entry's place in its layer. */
   apply(entry: TarEntry, number: number): void {
-    const parts = partsOf(entry.name, nameIn(this.#where, entry.name))
+    const parts = partsOf(entry.name, () => nameIn(this.#where, entry.name))
     this.#account(entry)
     const name = parts.pop()
     if (name === undefined) return this.#applyRoot(entry, number)
@@ -89,7 +89,7 @@ export class ImageTree {
   }
 
   #link(entry: TarEntry, old: ImageNode | undefined): ImageNode {
-    const parts = partsOf(entry.target, nameIn(this.#where, entry.name))
+    const parts = partsOf(entry.target, () => nameIn(this.#where, entry.name))
     const name = parts.pop()
     const folder = this.#folder(parts, entry, false)?.at(-1)
     const leader = name === undefined ? undefined : folder?.children?.get(name)

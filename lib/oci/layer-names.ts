@@ -22,17 +22,18 @@ export function isAufsMark(name: string): boolean {
 }
 
 /** The parts of a name in a layer, a character a byte; none for the root. A leading slash and "." mean nothing. */
-export function partsOf(name: Buffer, where: string): string[] {
-  if (name.includes(0)) throw imageDamaged(where, 'its name has a NUL')
+export function partsOf(name: Buffer, where: () => string): string[] {
+  if (name.includes(0)) throw imageDamaged(where(), 'its name has a NUL')
   const parts = name
     .toString('latin1')
     .split('/')
     .filter((part) => part !== '' && part !== '.')
-  if (parts.length > LIMITS.treeDepthMax) throw imageLimit(where, `it lies deeper than ${LIMITS.treeDepthMax} folders`)
+  if (parts.length > LIMITS.treeDepthMax)
+    throw imageLimit(where(), `it lies deeper than ${LIMITS.treeDepthMax} folders`)
   for (const part of parts) {
-    if (part === '..') throw imageDamaged(where, 'its name leads outside ("..")')
+    if (part === '..') throw imageDamaged(where(), 'its name leads outside ("..")')
     if (part.length > LIMITS.nameBytesMax)
-      throw imageDamaged(where, `a part of its name has more than ${LIMITS.nameBytesMax} bytes`)
+      throw imageDamaged(where(), `a part of its name has more than ${LIMITS.nameBytesMax} bytes`)
   }
   return parts
 }

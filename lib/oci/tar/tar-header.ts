@@ -95,16 +95,26 @@ function text(bytes: Buffer): Buffer {
 
 /** The sum of all bytes, those of the checksum as blanks. Some old programs summed signed bytes. */
 function hasRightSum(block: Buffer): boolean {
-  const [at, bytes] = TAR_FIELD.checksum
-  let unsigned = 0
-  let signed = 0
-  for (let index = 0; index < TAR_BLOCK_BYTES; index += 1) {
-    const byte = index >= at && index < at + bytes ? 0x20 : (block[index] ?? 0)
-    unsigned += byte
-    signed += (byte << 24) >> 24
-  }
-  const digits = octal(field(block, TAR_FIELD.checksum))
-  return digits !== undefined && (digits === unsigned || digits === signed)
+  const said = octal(field(block, TAR_FIELD.checksum))
+  return said === sumOf(block) || said === signedSumOf(block)
+}
+
+const [SUM_AT, SUM_BYTES] = TAR_FIELD.checksum
+const BLANK = 0x20
+
+function sumOf(block: Buffer): number {
+  let sum = BLANK * SUM_BYTES
+  for (let at = 0; at < SUM_AT; at += 1) sum += block[at] ?? 0
+  for (let at = SUM_AT + SUM_BYTES; at < TAR_BLOCK_BYTES; at += 1) sum += block[at] ?? 0
+  return sum
+}
+
+function signedSumOf(block: Buffer): number {
+  return (
+    sumOf(block) -
+    256 *
+      block.reduce((count, byte, at) => count + (byte > 127 && (at < SUM_AT || at >= SUM_AT + SUM_BYTES) ? 1 : 0), 0)
+  )
 }
 
 /** Octal digits, or base 256 where the first bit is set (two's complement). Throws FLIST_IMAGE_DAMAGED. */
@@ -117,12 +127,20 @@ export function numberOf(bytes: Buffer, name: string, where: string): number {
 
 /** Blanks and NULs around the digits; nothing is 0. */
 function octal(bytes: Buffer): number | undefined {
-  const digits = bytes.toString('latin1').replace(/^[ \0]+/, '')
-  const end = digits.search(/[ \0]/)
-  const wanted = end < 0 ? digits : digits.slice(0, end)
-  if (wanted === '') return 0
-  return /^[0-7]+$/.test(wanted) ? Number.parseInt(wanted, 8) : undefined
+  let at = 0
+  while (at < bytes.length && (bytes[at] === BLANK || bytes[at] === 0)) at += 1
+  let value = 0
+  for (; at < bytes.length; at += 1) {
+    const byte = bytes[at] ?? 0
+    if (byte === BLANK || byte === 0) break
+    if (byte < DIGIT_0 || byte > DIGIT_7) return undefined
+    value = value * 8 + byte - DIGIT_0
+  }
+  return value
 }
+
+const DIGIT_0 = 0x30
+const DIGIT_7 = 0x37
 
 function base256(bytes: Buffer, first: number): number | undefined {
   // The first bit says that it is base 256, the next one is the sign.

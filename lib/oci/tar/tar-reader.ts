@@ -167,21 +167,22 @@ export class TarReader {
   async #entryOf(header: RawHeader, extras: Extras): Promise<TarEntry> {
     const { records } = extras
     const name = records.sparse.name ?? records.path ?? extras.name ?? header.name
-    const where = nameIn(this.#where, name)
+    // Made only where an error names it: there may be millions of entries.
+    const where = (): string => nameIn(this.#where, name)
     const type = typeOf(header, name, where)
     let size = type === 'file' ? (records.size ?? header.size) : 0
-    if (size < 0) throw imageDamaged(where, 'its size is negative')
+    if (size < 0) throw imageDamaged(where(), 'its size is negative')
     let sparse: SparseRange[] | undefined
     this.#data = size
     this.#padding = paddingOf(size)
-    if (type === 'file') {
-      const map = await this.#sparseMap(header, records, where)
+    if (type === 'file' && (header.type === 'S' || Object.keys(records.sparse).length > 0)) {
+      const map = await this.#sparseMap(header, records, where())
       if (map !== undefined) {
-        sparse = checkMap(map, this.#data, where)
+        sparse = checkMap(map, this.#data, where())
         size = map.size
       }
     }
-    if (size > LIMITS.fileBytesMax) throw imageLimit(where, `its size is more than ${LIMITS.fileBytesMax} bytes`)
+    if (size > LIMITS.fileBytesMax) throw imageLimit(where(), `its size is more than ${LIMITS.fileBytesMax} bytes`)
     const isLink = type === 'symlink' || type === 'hardlink'
     return {
       name,
@@ -226,9 +227,9 @@ interface Extras {
 type SparseMapOf = Awaited<ReturnType<typeof readOldGnuMap>>
 
 /** Container programs take a name that ends with a slash for a folder where the type is that of old tars. */
-function typeOf(header: RawHeader, name: Buffer, where: string): TarType {
+function typeOf(header: RawHeader, name: Buffer, where: () => string): TarType {
   const type = TYPES[header.type]
-  if (type === undefined) throw imageDamaged(where, `its type ${JSON.stringify(header.type)} is unknown`)
+  if (type === undefined) throw imageDamaged(where(), `its type ${JSON.stringify(header.type)} is unknown`)
   return header.type === '\0' && name.at(-1) === 0x2f ? 'directory' : type
 }
 
