@@ -12,7 +12,7 @@ import {
   STATE,
 } from '../store/index.ts'
 import { closeFd, errno, FileStat, OPEN_FILE, openAt, pread } from '../system/index.ts'
-import type { FileTask } from './file-task.ts'
+import type { FileOutcome, FileTask } from './file-task.ts'
 import { IdSet } from './id-set.ts'
 import { ByteBatch, FileBatch, type PieceOwner, type Pieces } from './piece-batch.ts'
 
@@ -48,10 +48,10 @@ export interface BlockTotals {
  */
 export class BlockWriter {
   readonly #options: BlockWriterOptions
-  readonly #pool: BlockPool
+  /** Threads begin with the first block: where nothing changed there is none. */
+  #threads: BlockPool | undefined
   readonly #hashBytes: number
   readonly #seen = new IdSet()
-  readonly #fresh = new IdSet()
   /** Blocks on their way, by id. */
   readonly #away = new Map<string, Promise<void>>()
   readonly #contents: Buffer[] = []
@@ -70,8 +70,12 @@ export class BlockWriter {
   constructor(options: BlockWriterOptions) {
     this.#options = options
     this.#hashBytes = hashBytesOf(options.format)
-    const { folders, wanted } = options.sinks
-    this.#pool = new BlockPool({ format: options.format, folders, wanted }, options.threads)
+  }
+
+  get #pool(): BlockPool {
+    const { format, sinks, threads } = this.#options
+    this.#threads ??= new BlockPool({ format, folders: sinks.folders, wanted: sinks.wanted }, threads)
+    return this.#threads
   }
 
   /** Takes a file on; ends when there is room for another. Its folder is kept open until `done` is called. */
@@ -135,9 +139,9 @@ export class BlockWriter {
   }
 
   /** Idempotent. */
-  close(): Promise<void> {
+  async close(): Promise<void> {
     this.#failure ??= new RangeError('The writer of blocks is closed')
-    return this.#pool.close()
+    await this.#threads?.close()
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -149,6 +153,8 @@ export class BlockWriter {
     const pieces = this.#piecesOf(task.size, () => this.#finishFile(task, pieces, attempt))
     const { blockBytesMax } = LIMITS
     const count = pieces.left
+    // What no thread opens may have attributes.
+    pieces.hasXattrs = count === 0 || task.holes.length > 0
     if (count === 0) return pieces.finish()
     for (let index = 0; index < count; index += 1) {
       const bytes = Math.min(blockBytesMax, task.size - index * blockBytesMax)
@@ -170,7 +176,7 @@ export class BlockWriter {
       return
     }
     if (pieces.errno !== 0) this.#leave(task, pieces.errno)
-    else this.#stored(task, pieces.refs, task.size, attempt > TRIES_MAX)
+    else this.#stored(task, { refs: pieces.refs, bytes: task.size, changed: false, hasXattrs: pieces.hasXattrs })
     this.#idle()
   }
 
@@ -179,8 +185,8 @@ export class BlockWriter {
     task.folder.release()
   }
 
-  #stored(task: FileTask, refs: Buffer, bytes: number, changed: boolean): void {
-    task.done({ state: 'stored', refs, bytes, changed })
+  #stored(task: FileTask, what: Omit<Extract<FileOutcome, { state: 'stored' }>, 'state'>): void {
+    task.done({ state: 'stored', ...what })
     task.folder.release()
   }
 
@@ -210,7 +216,7 @@ export class BlockWriter {
         bytes += block.length
         if (block.length < LIMITS.blockBytesMax) break
       }
-      this.#stored(task, Buffer.concat(refs), bytes, true)
+      this.#stored(task, { refs: Buffer.concat(refs), bytes, changed: true, hasXattrs: true })
     } finally {
       closeFd(fd)
     }
@@ -302,6 +308,7 @@ export class BlockWriter {
       const refs = bytes.subarray(at + RESULT.size, at + resultBytes(this.#options.format))
       refs.copy(pieces.refs, owner.index * refs.length)
       const flags = bytes[at + RESULT.flags] ?? 0
+      if ((flags & RESULT_FLAG.xattrs) !== 0) pieces.hasXattrs = true
       const id = refs.subarray(0, this.#hashBytes)
       const storedBytes = bytes.readUInt32LE(at + RESULT.storedBytes)
       const isFirst = this.#seen.add(id)
@@ -333,7 +340,7 @@ export class BlockWriter {
   }
 
   #countFresh(id: Buffer, bytes: number): void {
-    if (!this.#fresh.add(id)) return
+    if (!this.#seen.mark(id)) return
     this.totals.newBlocks += 1
     this.totals.newBytes += bytes
   }
@@ -352,7 +359,14 @@ export class BlockWriter {
         `Cannot pack a file of ${bytes} bytes: it has more than ${LIMITS.blocksMax} blocks`,
       )
     }
-    return { refs: Buffer.allocUnsafe(left * 2 * this.#hashBytes), left, changed: false, errno: 0, finish }
+    return {
+      refs: Buffer.allocUnsafe(left * 2 * this.#hashBytes),
+      left,
+      changed: false,
+      hasXattrs: false,
+      errno: 0,
+      finish,
+    }
   }
 
   #idle(): void {

@@ -16,7 +16,16 @@ export interface FileTask {
   done(outcome: FileOutcome): void
 }
 
-/** `refs` has id and key of each block. A file that `changed` has the bytes that were read last. */
+/**
+ * `refs` has id and key of each block. A file that `changed` has the bytes that were read last. Without `hasXattrs` it is known
+ * to have no extended attributes.
+ */
 export type FileOutcome =
-  | { readonly state: 'stored'; readonly refs: Buffer; readonly bytes: number; readonly changed: boolean }
+  | {
+      readonly state: 'stored'
+      readonly refs: Buffer
+      readonly bytes: number
+      readonly changed: boolean
+      readonly hasXattrs: boolean
+    }
   | { readonly state: 'failed'; readonly errno: number }

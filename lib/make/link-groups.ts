@@ -6,8 +6,14 @@ export interface Place {
   /** Entry of the folder; -1 for the root. */
   readonly parent: number
   readonly name: Buffer
-  /** For messages. */
-  readonly path: Buffer
+  /** Path of the folder. */
+  readonly folder: Buffer
+}
+
+const SLASH = Buffer.from('/')
+
+export function pathOf({ folder, name }: Place): Buffer {
+  return folder.length === 0 ? name : Buffer.concat([folder, SLASH, name])
 }
 
 export interface Attributes {
@@ -48,7 +54,7 @@ export class LinkGroups {
       this.#groups.set(key, { entry: -1, attributes: undefined, errno: 0, waiting: [] })
       return false
     }
-    if (group.errno !== 0) this.#problems.failed(place.path, group.errno)
+    if (group.errno !== 0) this.#problems.failed(pathOf(place), group.errno)
     else if (group.attributes === undefined) group.waiting.push(place)
     else this.#link(place, group.entry, group.attributes)
     return true
@@ -68,7 +74,7 @@ export class LinkGroups {
     const group = this.#groups.get(key)
     if (group === undefined) return
     group.errno = errno
-    for (const place of group.waiting.splice(0)) this.#problems.failed(place.path, errno)
+    for (const place of group.waiting.splice(0)) this.#problems.failed(pathOf(place), errno)
   }
 
   #link({ parent, name }: Place, leader: number, its: Attributes): void {

@@ -2,7 +2,7 @@ import { constants } from 'node:fs'
 import { errnoName, FlistError } from '../base/index.ts'
 import type { FlistIndex } from '../flist/index.ts'
 import { parseStoreUrl } from '../store/index.ts'
-import { closeFd, FileStat, openPath } from '../system/index.ts'
+import { closeFd, type FileIdentity, FileStat, openPath } from '../system/index.ts'
 import { ArchiveMaker, type MadeArchive, type MakerOptions } from './archive-maker.ts'
 import { BaseTree } from './base-tree.ts'
 import { excluder } from './exclude.ts'
@@ -72,12 +72,12 @@ function openSource(source: string): number {
 
 function walkOptions(request: PackRequest): WalkOptions {
   const stat = new FileStat()
-  const identity = (path: string): string | undefined => {
+  const identity = (path: string): FileIdentity | undefined => {
     const fd = openPath(Buffer.from(path), O_PATH)
     if (fd < 0) return undefined
     const failed = stat.of(fd)
     closeFd(fd)
-    return failed === 0 ? `${stat.system}.${stat.ino}` : undefined
+    return failed === 0 ? { system: stat.system, ino: stat.ino } : undefined
   }
   const folders = request.stores
     .map(({ url }) => parseStoreUrl(url, request.baseDir))
@@ -92,6 +92,6 @@ function walkOptions(request: PackRequest): WalkOptions {
     follow,
     base: base === undefined ? undefined : new BaseTree(base.index, base.madeAt),
     archive: identity(request.archive),
-    stores: new Set(folders.map(({ path }) => identity(path)).filter((key) => key !== undefined)),
+    stores: folders.map(({ path }) => identity(path)).filter((each) => each !== undefined),
   }
 }

@@ -14,6 +14,7 @@ export interface Pieces {
   /** Blocks that are not known yet. */
   left: number
   changed: boolean
+  hasXattrs: boolean
   errno: number
   /** Called when none is left. */
   finish(): void

@@ -1,22 +1,23 @@
-import { constants, readdirSync } from 'node:fs'
+import { constants } from 'node:fs'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { errnoName, FlistError, LIMITS } from '../base/index.ts'
 import type { TreeBuilder } from '../flist/index.ts'
 import {
   closeFd,
+  type FileIdentity,
   FileStat,
   OPEN_FILE,
   OPEN_FOLDER,
   openAt,
+  namesIn,
   readlinkAt,
   STAMP_BYTES,
-  zeroEnded,
 } from '../system/index.ts'
 import type { ArchiveMaker } from './archive-maker.ts'
 import type { BaseTree } from './base-tree.ts'
 import { readXattrs, type Xattr } from './file-xattrs.ts'
 import { findHoles } from './holes.ts'
-import { type Attributes, LinkGroups, type Place } from './link-groups.ts'
+import { type Attributes, LinkGroups, pathOf, type Place } from './link-groups.ts'
 import { OpenFolder } from './open-folder.ts'
 import type { Problems } from './problems.ts'
 
@@ -31,9 +32,9 @@ export interface WalkOptions {
   /** Symbolic links are what they lead to. */
   readonly follow?: boolean | undefined
   readonly base?: BaseTree | undefined
-  /** `system.ino` of what must not be packed: the archive itself is left out, a store is refused. */
-  readonly archive?: string | undefined
-  readonly stores: ReadonlySet<string>
+  /** What must not be packed: the archive itself is left out, a store is refused. */
+  readonly archive?: FileIdentity | undefined
+  readonly stores: readonly FileIdentity[]
 }
 
 export interface WalkCounters {
@@ -60,7 +61,6 @@ interface Chain {
   readonly above: Chain | undefined
 }
 
-const SLASH = Buffer.from('/')
 const EMPTY = Buffer.alloc(0)
 const HERE = Buffer.from('.\0')
 const ENTRIES_PER_TURN = 512
@@ -96,8 +96,9 @@ export class FolderWalk {
     if (failed < 0) throw new FlistError('FLIST_SYSTEM', `Cannot read the folder to pack: ${errnoName(-failed)}`)
     this.#rootSystem = stat.system
     const chain = this.#chain(undefined)
-    const root = this.#add({ parent: -1, name: EMPTY, path: EMPTY }, this.#attributes(FOLDER_BYTES))
-    this.#xattrsTo(root, EMPTY, readXattrs(Buffer.from(`/proc/self/fd/${fd}\0`), true))
+    const place: Place = { parent: -1, name: EMPTY, folder: EMPTY }
+    const root = this.#add(place, this.#attributes(FOLDER_BYTES))
+    this.#xattrsTo(root, place, readXattrs(Buffer.from(`/proc/self/fd/${fd}\0`), true))
     const above = new OpenFolder(openAt(fd, HERE, OPEN_FOLDER))
     this.#pending.push({ above, name: HERE, path: EMPTY, entry: root, baseRow: 0, chain })
     try {
@@ -116,22 +117,20 @@ export class FolderWalk {
     if (fd < 0) return this.#unreadable(pending.path, -fd)
     const folder = new OpenFolder(fd)
     try {
-      const names = readdirSync(`/proc/self/fd/${fd}`, { encoding: 'buffer' })
-      names.sort(Buffer.compare)
+      const names = namesIn(fd)
+      if (typeof names === 'number') return this.#unreadable(pending.path, names)
       const prefix = Buffer.from(`/proc/self/fd/${fd}/`)
-      // The first of what is left is the next to be read: from the last name to the first.
       const below: Pending[] = []
+      const visit: Visit = { folder, pending, prefix, below }
       for (const name of names) {
-        await this.#visit({ folder, pending, prefix, below }, name)
+        const wait = this.#visit(visit, name)
+        if (wait !== undefined) await wait
         this.#turn += 1
         if (this.#turn % ENTRIES_PER_TURN !== 0) continue
         await nextTurn()
         signal.throwIfAborted()
       }
-      this.#pending.push(...below.reverse())
-    } catch (error) {
-      if (!(error instanceof Error) || !('errno' in error) || error instanceof FlistError) throw error
-      this.#unreadable(pending.path, Math.abs(Number(error.errno)))
+      for (const each of below) this.#pending.push(each)
     } finally {
       folder.release()
     }
@@ -143,40 +142,43 @@ export class FolderWalk {
     throw new FlistError('FLIST_SYSTEM', `Cannot read the folder to pack: ${errnoName(errno)}`)
   }
 
-  async #visit(at: Visit, name: Buffer): Promise<void> {
+  /** `ended`: the name with a NUL. A promise only where there is something to wait for: most entries have nothing. */
+  #visit(at: Visit, ended: Buffer): Promise<void> | undefined {
     const { pending, folder } = at
     const { follow = false, excludes } = this.#options
     const stat = this.#stat
-    const path = pending.path.length === 0 ? name : Buffer.concat([pending.path, SLASH, name])
-    if (excludes?.(path)) return
-    const ended = zeroEnded(name)
+    const place: Place = { parent: pending.entry, name: ended.subarray(0, -1), folder: pending.path }
+    if (excludes?.(pathOf(place))) return undefined
     const failed = stat.at(folder.fd, ended, follow)
     if (failed < 0) {
       // With links followed, what leads nowhere is missing, not gone.
-      if (follow && stat.at(folder.fd, ended) === 0) this.#problems.add(path, 'unreadable', 'its target is not there')
-      else this.#problems.failed(path, -failed)
-      return
+      const isDangling = follow && stat.at(folder.fd, ended) === 0
+      if (isDangling) this.#problems.add(pathOf(place), 'unreadable', 'its target is not there')
+      else this.#problems.failed(pathOf(place), -failed)
+      return undefined
     }
     // With links followed, one file may be met under names that its count does not know.
     const isShared = stat.nlink > 1 || follow
-    const key = isShared || this.#options.archive !== undefined ? `${stat.system}.${stat.ino}` : ''
-    if (key !== '' && key === this.#options.archive) return
-    const place: Place = { parent: pending.entry, name, path }
+    if (this.#options.archive !== undefined && stat.is(this.#options.archive)) return undefined
     const type = stat.mode & constants.S_IFMT
-    if (type === constants.S_IFDIR) return this.#visitFolder(at, place, ended)
-    const linkKey = isShared ? key : ''
+    if (type === constants.S_IFDIR) {
+      this.#visitFolder(at, place, ended)
+      return undefined
+    }
+    const linkKey = isShared ? `${stat.system}.${stat.ino}` : ''
     if (linkKey !== '' && this.#links.join(linkKey, place)) {
       this.counters.entries += 1
-      return
+      return undefined
     }
     if (type === constants.S_IFREG) return this.#visitFile(at, place, ended, linkKey)
     this.#visitOther(at, place, ended, type === constants.S_IFLNK, linkKey)
+    return undefined
   }
 
   #visitFolder({ pending, folder, prefix, below }: Visit, place: Place, ended: Buffer): void {
     const stat = this.#stat
     const { oneFileSystem = false, stores, base } = this.#options
-    if (stores.size > 0 && stores.has(`${stat.system}.${stat.ino}`)) {
+    if (stores.some((store) => stat.is(store))) {
       throw new FlistError('FLIST_USAGE', 'Cannot pack a folder into a store that lies in it', {
         hint: 'Put the store elsewhere, or leave it out: --exclude',
       })
@@ -184,16 +186,21 @@ export class FolderWalk {
     const isElsewhere = oneFileSystem && stat.system !== this.#rootSystem
     const chain = this.#chain(pending.chain)
     if (chain !== undefined && isCircle(chain))
-      return this.#problems.add(place.path, 'loop', 'it leads back to a folder above it')
+      return this.#problems.add(pathOf(place), 'loop', 'it leads back to a folder above it')
     const entry = this.#add(place, this.#attributes(FOLDER_BYTES))
-    this.#xattrsTo(entry, place.path, readXattrs(xattrPath(prefix, ended), this.#options.follow ?? false))
+    this.#xattrsTo(entry, place, readXattrs(xattrPath(prefix, ended), this.#options.follow ?? false))
     if (isElsewhere) return
     const baseRow = base?.child(pending.baseRow, place.name) ?? -1
     folder.use()
-    below.push({ above: folder, name: ended, path: place.path, entry, baseRow, chain })
+    below.push({ above: folder, name: ended, path: pathOf(place), entry, baseRow, chain })
   }
 
-  async #visitFile({ pending, folder, prefix }: Visit, place: Place, ended: Buffer, linkKey: string): Promise<void> {
+  #visitFile(
+    { pending, folder, prefix }: Visit,
+    place: Place,
+    ended: Buffer,
+    linkKey: string,
+  ): Promise<void> | undefined {
     const stat = this.#stat
     const { follow = false, base } = this.#options
     const attributes = this.#attributes(stat.size)
@@ -202,15 +209,14 @@ export class FolderWalk {
       this.counters.reused += 1
       const xattrs = known.xattrs ?? readXattrs(xattrPath(prefix, ended), follow)
       this.#addFile(place, attributes, xattrs, known.refs, linkKey)
-      return
+      return undefined
     }
     const stamp = Buffer.allocUnsafe(STAMP_BYTES)
     stat.stamp(stamp, 0)
     const size = stat.size
     const isSparse = size > LIMITS.blockBytesMax && stat.allocated < size
-    const xattrs = readXattrs(xattrPath(prefix, ended), follow)
     const holes = isSparse ? holesOf(folder.fd, ended, size) : []
-    await this.#maker.writer.addFile({
+    return this.#maker.writer.addFile({
       folder,
       name: ended,
       follow,
@@ -219,12 +225,14 @@ export class FolderWalk {
       holes,
       done: (outcome) => {
         if (outcome.state === 'failed') {
-          this.#problems.failed(place.path, outcome.errno)
+          this.#problems.failed(pathOf(place), outcome.errno)
           this.#links.lost(linkKey, outcome.errno)
           return
         }
-        if (outcome.changed) this.#problems.add(place.path, 'changed', 'it changed while it was read')
-        this.#addFile(place, { ...attributes, size: outcome.bytes }, xattrs, outcome.refs, linkKey)
+        if (outcome.changed) this.#problems.add(pathOf(place), 'changed', 'it changed while it was read')
+        const xattrs = outcome.hasXattrs ? readXattrs(xattrPath(prefix, ended), follow) : []
+        const its = outcome.bytes === attributes.size ? attributes : { ...attributes, size: outcome.bytes }
+        this.#addFile(place, its, xattrs, outcome.refs, linkKey)
       },
     })
   }
@@ -238,7 +246,7 @@ export class FolderWalk {
   ): void {
     const entry = this.#add(place, attributes)
     this.#maker.addBlocks(entry, refs)
-    this.#xattrsTo(entry, place.path, xattrs)
+    this.#xattrsTo(entry, place, xattrs)
     if (linkKey !== '') this.#links.found(linkKey, entry, attributes)
   }
 
@@ -247,12 +255,12 @@ export class FolderWalk {
     let target: Buffer | undefined
     if (isLink) {
       const bytes = readlinkAt(folder.fd, ended, this.#target)
-      if (bytes < 0) return this.#problems.failed(place.path, -bytes)
+      if (bytes < 0) return this.#problems.failed(pathOf(place), -bytes)
       target = Buffer.from(this.#target.subarray(0, bytes))
     }
     const entry = this.#add(place, target === undefined ? attributes : { ...attributes, size: target.length })
     if (target !== undefined) this.#tree.setTarget(entry, target)
-    this.#xattrsTo(entry, place.path, readXattrs(xattrPath(prefix, ended), this.#options.follow ?? false))
+    this.#xattrsTo(entry, place, readXattrs(xattrPath(prefix, ended), this.#options.follow ?? false))
     if (linkKey !== '') this.#links.found(linkKey, entry, attributes)
   }
 
@@ -280,9 +288,9 @@ export class FolderWalk {
     return entry
   }
 
-  #xattrsTo(entry: number, path: Buffer, xattrs: readonly Xattr[] | number): void {
+  #xattrsTo(entry: number, place: Place, xattrs: readonly Xattr[] | number): void {
     if (typeof xattrs === 'number') {
-      this.#problems.add(path, 'unreadable', `its extended attributes cannot be read: ${errnoName(xattrs)}`)
+      this.#problems.add(pathOf(place), 'unreadable', `its extended attributes cannot be read: ${errnoName(xattrs)}`)
       return
     }
     for (const { name, value } of xattrs) this.#tree.setXattr(entry, name, value)

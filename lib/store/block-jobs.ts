@@ -51,8 +51,8 @@ export const RESULT = {
 } as const
 
 export const STATE = { done: 0, changed: 1, failed: 2 } as const
-/** `fresh`: a folder did not have the block. `returned`: its bytes are in `stored`. */
-export const RESULT_FLAG = { fresh: 1, returned: 2 } as const
+/** `fresh`: a folder did not have the block. `returned`: its bytes are in `stored`. `xattrs`: the file has some, or may have. */
+export const RESULT_FLAG = { fresh: 1, returned: 2, xattrs: 4 } as const
 
 /** Bytes of one result with its id and key. */
 export function resultBytes(format: BlockFormat): number {

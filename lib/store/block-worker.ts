@@ -1,6 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { describeError, FlistError, invariant, LIMITS } from '../base/index.ts'
-import { closeFd, errno, FileStat, OPEN_FILE, openAt, pread, STAMP_BYTES } from '../system/index.ts'
+import { closeFd, errno, FileStat, hasXattrs, OPEN_FILE, openAt, pread, STAMP_BYTES } from '../system/index.ts'
 import { constants } from 'node:fs'
 import {
   type BlockJob,
@@ -43,10 +43,10 @@ class Results {
     this.#at += resultBytes(format)
   }
 
-  add(block: Buffer): void {
+  add(block: Buffer, hasXattrs = false): void {
     const { id, key, stored } = encodeBlock(format, block)
     const first = id[0] ?? 0
-    let flags = 0
+    let flags: number = hasXattrs ? RESULT_FLAG.xattrs : 0
     for (const { start, end, sink } of sinks) {
       if (first >= start && first <= end && sink.store(id, stored)) flags |= RESULT_FLAG.fresh
     }
@@ -92,7 +92,8 @@ function readPiece(records: Buffer, at: number, name: Buffer, results: Results):
     if (failed < 0) return results.fail(STATE.failed, -failed)
     stat.stamp(stamp, 0)
     if (done < bytes || !stamp.equals(expected)) return results.fail(STATE.changed, 0)
-    results.add(plain.subarray(0, bytes))
+    // Asked of the open file this costs a tenth of what it costs by a path.
+    results.add(plain.subarray(0, bytes), hasXattrs(fd))
   } finally {
     closeFd(fd)
   }

@@ -39,15 +39,16 @@ export class DirSink {
     this.name = name
     try {
       mkdirSync(join(root, TEMPORARY), { recursive: true })
+      removeStale(join(root, TEMPORARY))
     } catch (error) {
       throw this.#failed(systemCode(error), 'making its folder', error)
     }
-    removeStale(join(root, TEMPORARY))
     this.#root = this.#done(
       openPath(Buffer.from(root), constants.O_RDONLY | constants.O_DIRECTORY),
       'opening its folder',
     )
-    this.#temporary = `${TEMPORARY}/${process.pid}-${randomBytes(6).toString('hex')}-`
+    this.#temporary = `${TEMPORARY}/${process.pid}-${randomBytes(6).toString('hex')}`
+    this.#makeTemporary()
   }
 
   /**
@@ -61,7 +62,7 @@ export class DirSink {
     if (!anew && this.#stat.at(this.#root, path) === 0 && this.#stat.size === stored.length) return false
     if (!this.#folders.has(folder)) this.#makeFolder(folder)
     this.#count += 1
-    const temporary = ended(`${this.#temporary}${this.#count}`)
+    const temporary = ended(`${this.#temporary}/${this.#count}`)
     const fd = this.#create(temporary, hex)
     try {
       this.#writeAll(fd, stored, hex)
@@ -84,6 +85,7 @@ export class DirSink {
   close(): void {
     if (!this.#open) return
     this.#open = false
+    unlinkAt(this.#root, ended(this.#temporary), true)
     // The last writer takes the folder away; what others have in it keeps it.
     unlinkAt(this.#root, ended(TEMPORARY), true)
     closeFd(this.#root)
@@ -93,8 +95,15 @@ export class DirSink {
     const fd = openAt(this.#root, temporary, CREATE, 0o644)
     if (fd >= 0 || errnoName(-fd) !== 'ENOENT') return this.#done(fd, `making block ${hex}`)
     // Another writer has just ended and taken the folder away.
-    mkdirAt(this.#root, ended(TEMPORARY), 0o755)
+    this.#makeTemporary()
     return this.#done(openAt(this.#root, temporary, CREATE, 0o644), `making block ${hex}`)
+  }
+
+  /** A folder of one writer: in one that they share they would wait for each other. In that of the block making it is dear. */
+  #makeTemporary(): void {
+    mkdirAt(this.#root, ended(TEMPORARY), 0o755)
+    const made = mkdirAt(this.#root, ended(this.#temporary), 0o755)
+    if (made !== 0 && errnoName(-made) !== 'EEXIST') throw this.#failed(errnoName(-made), 'making its folder')
   }
 
   #makeFolder(folder: string): void {
@@ -141,6 +150,6 @@ function removeStale(folder: string): void {
   for (const name of readdirSync(folder)) {
     const path = join(folder, name)
     const about = statSync(path, { throwIfNoEntry: false })
-    if (about !== undefined && about.mtimeMs < before) rmSync(path, { force: true })
+    if (about !== undefined && about.mtimeMs < before) rmSync(path, { recursive: true, force: true })
   }
 }

@@ -1,6 +1,6 @@
 import koffi from 'koffi'
 import { constants } from 'node:fs'
-import { invariant } from '../base/index.ts'
+import { errnoName, invariant } from '../base/index.ts'
 
 /**
  * Foreign calls on files and folders: relative to an open folder, with names as bytes, without an object for each call
@@ -14,9 +14,12 @@ const cClose = libc.func('int close(int fd)')
 const cRenameat = libc.func('int renameat(int from, const uint8_t *path, int to, const uint8_t *name)')
 const cMkdirat = libc.func('int mkdirat(int dir, const uint8_t *path, uint32_t mode)')
 const cUnlinkat = libc.func('int unlinkat(int dir, const uint8_t *path, int flags)')
+/** `getdents64` is not in every C library, the system call is. */
+const cSyscall = libc.func('long syscall(long number, int fd, _Out_ uint8_t *into, size_t size)')
 const cReadlinkat = libc.func('long readlinkat(int dir, const uint8_t *path, _Out_ uint8_t *into, size_t size)')
 const cLseek = libc.func('long lseek(int fd, long offset, int whence)')
 const cSyncfs = libc.func('int syncfs(int fd)')
+const cFlistxattr = libc.func('long flistxattr(int fd, uint8_t *into, size_t size)')
 const cListxattr = libc.func('long listxattr(const uint8_t *path, _Out_ uint8_t *into, size_t size)')
 const cLlistxattr = libc.func('long llistxattr(const uint8_t *path, _Out_ uint8_t *into, size_t size)')
 const cGetxattr = libc.func('long getxattr(const uint8_t *path, const uint8_t *name, _Out_ uint8_t *into, size_t size)')
@@ -43,6 +46,7 @@ const STATX = {
 } as const
 
 const AT_FDCWD = -100
+const SYS_GETDENTS64 = process.arch === 'arm64' ? 61 : 217
 const AT_SYMLINK_NOFOLLOW = 0x100
 const AT_REMOVEDIR = 0x200
 const AT_EMPTY_PATH = 0x1000
@@ -51,6 +55,12 @@ const NOTHING = Buffer.from([0])
 
 /** Bytes of a `FileStat.stamp`. */
 export const STAMP_BYTES = 40
+
+/** Tells one file of the system from all others, while it is there. */
+export interface FileIdentity {
+  readonly system: number
+  readonly ino: bigint
+}
 
 /** What statx(2) said last: read it before the next call. */
 export class FileStat {
@@ -126,6 +136,10 @@ export class FileStat {
     return this.#raw.readBigUInt64LE(STATX.ino)
   }
 
+  is({ system, ino }: FileIdentity): boolean {
+    return this.system === system && this.ino === ino
+  }
+
   /** The file and its state: inode number, size and times. What changes the content changes these. */
   stamp(into: Buffer, at: number): void {
     this.#raw.copy(into, at, STATX.ino, STATX.ino + 16)
@@ -186,6 +200,30 @@ export function unlinkAt(dir: number, path: Buffer, isFolder = false): number {
   return cUnlinkat(dir, path, isFolder ? AT_REMOVEDIR : 0) === 0 ? 0 : -koffi.errno()
 }
 
+/** Of x86-64 and arm64; `struct linux_dirent64`: u64 inode, i64 offset, u16 length of the record, u8 type, name with a NUL. */
+const DIRENT = { length: 16, name: 19 } as const
+const DIRENTS_BYTES = 256 * 1024
+let dirents: Buffer | undefined
+
+/** getdents64(2): all names in an open folder but "." and "..", each with a NUL at its end, in its file system's order. An errno where it fails. */
+export function namesIn(fd: number): Buffer[] | number {
+  const names: Buffer[] = []
+  dirents ??= Buffer.allocUnsafeSlow(DIRENTS_BYTES)
+  for (;;) {
+    const bytes: number = cSyscall(SYS_GETDENTS64, fd, dirents, DIRENTS_BYTES)
+    if (bytes < 0) return koffi.errno()
+    if (bytes === 0) return names
+    // The names are kept, the records are not.
+    const records = Buffer.from(dirents.subarray(0, bytes))
+    for (let at = 0; at < bytes; at += records.readUInt16LE(at + DIRENT.length)) {
+      const from = at + DIRENT.name
+      const name = records.subarray(from, records.indexOf(0, from) + 1)
+      const isDots = name[0] === 0x2e && (name.length === 2 || (name.length === 3 && name[1] === 0x2e))
+      if (!isDots) names.push(name)
+    }
+  }
+}
+
 /** readlinkat(2): the bytes of the target in `into`, or `-errno`. */
 export function readlinkAt(dir: number, path: Buffer, into: Buffer): number {
   const bytes: number = cReadlinkat(dir, path, into, into.length)
@@ -210,6 +248,12 @@ export function seekHole(fd: number, offset: number): number {
 /** syncfs(2): everything written to the file system of this descriptor is on the disk. 0 or `-errno`. */
 export function syncFs(fd: number): number {
   return cSyncfs(fd) === 0 ? 0 : -koffi.errno()
+}
+
+/** flistxattr(2): whether an open file has extended attributes; true where that is not known. */
+export function hasXattrs(fd: number): boolean {
+  const bytes: number = cFlistxattr(fd, null, 0)
+  return bytes > 0 || (bytes < 0 && errnoName(koffi.errno()) !== 'EOPNOTSUPP')
 }
 
 /** listxattr(2), or llistxattr(2): bytes of the names, each with a NUL, in `into`; or `-errno`. */

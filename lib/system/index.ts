@@ -29,8 +29,10 @@ export {
   closeFd,
   FileStat,
   getXattr,
+  hasXattrs,
   listXattrs,
   mkdirAt,
+  namesIn,
   OPEN_FILE,
   OPEN_FOLDER,
   openAt,
@@ -44,6 +46,7 @@ export {
   unlinkAt,
   zeroEnded,
 } from './files.ts'
+export type { FileIdentity } from './files.ts'
 export { giveBackMemory, keepFreedBlocks } from './memory.ts'
 export { isNotified, notifyManager, watchdogEveryMs } from './notify.ts'
 export { killProcess, openProcess, takeDescriptor } from './pidfd.ts'
