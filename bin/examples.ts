@@ -60,6 +60,26 @@ export const EXAMPLES: Readonly<Record<string, readonly (readonly [string, strin
   verify: [
     ['verify debian.fl', 'Read all of the archive again'],
     ['verify debian.fl --deep --repair --from s3s://mirror.example.org/blocks', 'Check every block, mend the store'],
+    ['verify app.fl --key release.pub', 'Whether this key signed it, and all is as it was then'],
+  ],
+  keygen: [['keygen release', 'The files release and release.pub']],
+  sign: [
+    ['sign app.fl --key release', 'The signature becomes a tag of the archive'],
+    ['sign app.flist --key ~/.ssh/id_ed25519 --detached', 'Into app.flist.sig; the archive stays as it is'],
+  ],
+  edit: [
+    ['edit debian.fl rm -r usr/share/doc', 'Without the documentation'],
+    ['edit debian.fl --output mine.fl put motd etc/motd', 'A copy with another file'],
+    ['edit debian.fl -', 'Commands from standard input, one a line, all or none'],
+  ],
+  merge: [['merge base.fl app.fl -o both.fl', 'app.fl over base.fl']],
+  tag: [
+    ['tag debian.fl', 'All tags'],
+    ['tag debian.fl version=12 --remove draft', 'Set one, remove one'],
+  ],
+  route: [
+    ['route debian.fl', 'Where its blocks are'],
+    ['route debian.fl --add https://mirror.example.org/blocks', 'One more place'],
   ],
   du: [['du debian-12.fl debian-13.fl', 'What two archives share']],
   pack: [

@@ -7,10 +7,12 @@ import { programExamples } from './examples.ts'
 import { addCache } from './cache-words.ts'
 import { addExport } from './export-words.ts'
 import { addDiff } from './diff-words.ts'
+import { addEditing } from './edit-words.ts'
 import { addLooking } from './look-words.ts'
 import { addMountOptions, mountRequest } from './mount-options.ts'
 import { Output, write } from './output.ts'
 import { addPack } from './pack-words.ts'
+import { addSigning } from './sign-words.ts'
 import { addSetup } from './setup-words.ts'
 import { addUnpack } from './unpack-words.ts'
 import { addUpgrade } from './upgrade-words.ts'
@@ -63,6 +65,8 @@ const VERBS: readonly Add[] = [
   addLooking,
   addDiff,
   addVerify,
+  addSigning,
+  addEditing,
   addUnpack,
   addCache,
   addConfig,

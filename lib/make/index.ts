@@ -19,3 +19,25 @@ export type { UnpackRequest, UnpackResult } from './unpack/unpack.ts'
 export type { LeftOut, LeftOutKind } from './unpack/left-out.ts'
 export { checkBlocks } from './check-blocks.ts'
 export type { BlockFault, CheckRequest, CheckResult } from './check-blocks.ts'
+export { EditTree } from './edit/edit-tree.ts'
+export type { TreeNode } from './edit/edit-tree.ts'
+export { mergeTrees } from './edit/merge.ts'
+export { Operations } from './edit/operations.ts'
+export { wordsOf } from './edit/script.ts'
+export { writeTree } from './edit/write-tree.ts'
+export type { WriteTreeOptions, WrittenArchive } from './edit/write-tree.ts'
+export { parsePolicy, refusal, wrongPolicy } from './sign/policy.ts'
+export type { Policy } from './sign/policy.ts'
+export { fromSeed, parsePrivateKey } from './sign/private-key.ts'
+export type { SigningKey } from './sign/private-key.ts'
+export { fingerprint, parsePublicKeys, publicKeyLine } from './sign/public-key.ts'
+export type { PublicKey } from './sign/public-key.ts'
+export { signTree, treeOf } from './sign/sign-tree.ts'
+export {
+  addSignatures,
+  checkSignatures,
+  parseSignatures,
+  SIGNATURES_BYTES_MAX,
+  signaturesText,
+} from './sign/signature.ts'
+export type { CheckedSignature, Signature } from './sign/signature.ts'
