@@ -13,6 +13,7 @@ interface Words {
   readonly mirror?: string[]
   readonly plainHttp?: string[]
   readonly cache?: string
+  readonly sign?: string[]
   readonly jobs?: number
 }
 
@@ -35,6 +36,7 @@ export function addConvert(program: Command, context: Context, done: (code: numb
     .option('--mirror <registry=host>', 'ask this host before the registry (repeatable)', collect)
     .option('--plain-http <host>', 'speak to this registry without TLS (repeatable)', collect)
     .option('--keep-password', 'leave passwords and tokens of stores in the archive')
+    .option('--sign <keyfile>', 'sign the archive with this private key (repeatable)', collect)
     .option('-j, --jobs <count>', 'threads that make blocks; one a core where nothing is said', count)
     .option('--cache <dir>', 'folder of the cache: layers wait there to be read')
     .action(async (image: string, archive: string, words: Words) => {
@@ -51,6 +53,7 @@ export function addConvert(program: Command, context: Context, done: (code: numb
         plainHttp: words.plainHttp ?? [],
         cacheDir: words.cache,
         threads: words.jobs,
+        sign: words.sign ?? [],
       }
       const result = await convert(request, reportOf(context), context.signal)
       context.output.result(result, convertText(result))

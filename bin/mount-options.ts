@@ -25,6 +25,7 @@ interface Words {
   readonly metrics?: string
   readonly digest?: string
   readonly hub?: string
+  readonly policy?: string
   readonly rw?: true
   readonly upper?: string
   readonly foreground?: true
@@ -74,6 +75,7 @@ export function addMountOptions(command: Command): Command {
     .option('--metrics <address>', 'serve Prometheus metrics: unix:/path, host:port or [::1]:port')
     .option('--digest <sha256:hex>', 'refuse an archive that has another digest')
     .option('--hub <url>', 'the hub that user/name.flist is on')
+    .option('--policy <file>', 'obey what this file says of archives, besides /etc/flistfs/policy.toml')
     .option('--rw', 'writable by copy-on-write; changes are thrown away at umount')
     .option('--upper <dir>', 'writable, with the changes kept in this folder')
     .option('--own-process', 'share no server with other mounts')
@@ -109,6 +111,7 @@ export function mountRequest(archive: string, directory: string, words: Words, s
     metrics: words.metrics === undefined ? undefined : checkAddress(words.metrics),
     digest: words.digest === undefined ? undefined : parseDigest(words.digest),
     hub: words.hub,
+    policy: words.policy,
     rw: words.rw || words.upper !== undefined ? { upper: words.upper } : undefined,
   }
 }

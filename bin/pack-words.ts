@@ -21,6 +21,7 @@ interface Words {
   readonly oneFileSystem?: true
   readonly follow?: true
   readonly keepPassword?: true
+  readonly sign?: string[]
   readonly jobs?: number
   readonly cache?: string
   readonly hub?: string
@@ -43,6 +44,7 @@ export function addPack(program: Command, context: Context, done: (code: number)
     .option('--one-file-system', 'leave out what is mounted in the folder')
     .option('--follow', 'pack what symbolic links lead to in their place')
     .option('--keep-password', 'leave passwords and tokens of stores in the archive')
+    .option('--sign <keyfile>', 'sign the archive with this private key (repeatable)', collect)
     .option('-j, --jobs <count>', 'threads that make blocks; one a core where nothing is said', count)
     .option('--cache <dir>', 'folder of the cache, for --base')
     .option('--hub <url>', 'the hub that user/name.flist of --base is on')
@@ -73,6 +75,7 @@ function packWords(source: string, archive: string, words: Words): PackWords {
     oneFileSystem: words.oneFileSystem ?? false,
     follow: words.follow ?? false,
     threads: words.jobs,
+    sign: words.sign ?? [],
   }
 }
 

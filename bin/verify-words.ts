@@ -16,6 +16,8 @@ interface VerifyWords extends ArchiveOptions {
   readonly deep?: true
   readonly repair?: true
   readonly from?: string[]
+  readonly signature?: true
+  readonly key?: string[]
 }
 
 /** `flistfs verify`. */
@@ -27,28 +29,42 @@ export function addVerify(program: Command, context: Context, done: (code: numbe
     .option('--deep', 'fetch every block from there and check it')
     .option('--repair', 'put what is missing or damaged there again, from another store')
     .option('--from <store>', 'more stores to repair from, or the folder the archive was made of (repeatable)', collect)
+    .option('--signature', 'say which keys signed it, and whether their signatures are right')
+    .option('--key <file>', 'public keys of which one must have signed it (repeatable)', collect)
     .option('-s, --store <[xx-xx=]url>', 'stores to check, instead of what the archive says (repeatable)', collect)
     .action(async (archive: string, words: VerifyWords) => {
       const { verifyArchive } = await import('../lib/commands/verify.ts')
       const outcome = await verifyArchive(verifyRequest(archive, words), reportOf(context), context.signal)
       context.output.result(outcome, verifyText(outcome))
       const { missing = 0, damaged = 0, unrouted = 0, repaired = 0 } = outcome
-      done(missing + damaged + unrouted > repaired ? DAMAGED : 0)
+      const isWrong = outcome.signed?.good === false
+      done(isWrong || missing + damaged + unrouted > repaired ? DAMAGED : 0)
     })
 }
 
 function verifyRequest(archive: string, words: VerifyWords): VerifyRequest {
-  const { store = [], from = [], repair = false, deep = false, blocks = false } = words
+  const { store = [], from = [], repair = false, deep = false, blocks = false, signature, key } = words
   if (from.length > 0 && !repair) {
     throw new FlistError('FLIST_USAGE', 'Cannot use --from without --repair', { hint: 'Add --repair, or leave it out' })
   }
   const look = deep ? 'deep' : blocks || repair ? 'blocks' : 'structure'
-  return { ...archiveWords(archive, words), stores: store, from, repair, look }
+  const signers = signature === undefined ? key : (key ?? [])
+  return { ...archiveWords(archive, words), stores: store, from, repair, look, signers }
+}
+
+function signatureRows({ signatures, good }: NonNullable<VerifyOutcome['signed']>): string[][] {
+  const rows = signatures.map(({ fingerprint, name = '', valid }) => {
+    return ['signature', `${valid ? 'right' : 'WRONG'}, ${fingerprint} ${name}`.trimEnd()]
+  })
+  if (rows.length === 0) rows.push(['signature', 'none'])
+  const isMissing = !good && signatures.every(({ valid }) => valid)
+  return isMissing ? [...rows, ['', 'none of the keys that were asked for']] : rows
 }
 
 function verifyText(outcome: VerifyOutcome): string {
   const { archive, entries, stores, blocks, checks, faults = [] } = outcome
   const rows = [['archive', `${archive}: ${entries} entries, sound`]]
+  if (outcome.signed !== undefined) rows.push(...signatureRows(outcome.signed))
   if (blocks !== undefined) {
     const { missing = 0, damaged = 0, unrouted = 0, repaired = 0 } = outcome
     rows.push(['stores', stores.join(', ')], ['checked', `${blocks} blocks, ${checks} times`])

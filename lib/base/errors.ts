@@ -18,6 +18,8 @@ export const ERROR_TABLE = {
   FLIST_LIMIT: { errno: ERRNO.EIO, exit: 12 },
   /** The archive's bytes do not match the digest asked for. */
   FLIST_DIGEST_MISMATCH: { errno: ERRNO.EIO, exit: 12 },
+  /** A policy does not allow the archive. */
+  FLIST_NOT_TRUSTED: { errno: ERRNO.EPERM, exit: 1 },
   /** A container image breaks a rule of its format, or a layer of it reaches where it must not. */
   FLIST_IMAGE_DAMAGED: { errno: ERRNO.EIO, exit: 12 },
   /** A file lacks blocks it needs: an archive damaged by its writer (v1 float rounding), or short blocks. */

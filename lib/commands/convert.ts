@@ -4,6 +4,7 @@ import { FlistError } from '../base/index.ts'
 import type { PackedImage } from '../make/index.ts'
 import { type BlockFormat, parseStoreRoute } from '../store/index.ts'
 import { cacheDirOf } from './cache.ts'
+import { readSigningKeys } from './key-files.ts'
 import { checkStores } from './open-content.ts'
 import type { ArchiveReport } from './open-archive.ts'
 import { archiveProgress } from './progress.ts'
@@ -22,6 +23,8 @@ export interface ConvertWords {
   readonly plainHttp: readonly string[]
   readonly cacheDir: string | undefined
   readonly threads: number | undefined
+  /** Files of private keys that sign the archive. */
+  readonly sign?: readonly string[] | undefined
 }
 
 export interface ConvertResult extends PackedImage {
@@ -43,6 +46,7 @@ export async function convert(words: ConvertWords, report: ArchiveReport, signal
     })
   }
   checkStores(stores)
+  const sign = readSigningKeys(words.sign ?? [])
   const image = await fetchImage(name, words, report, signal)
   let done = false
   const isTerminal = isatty(2)
@@ -53,6 +57,7 @@ export async function convert(words: ConvertWords, report: ArchiveReport, signal
     const made = await packImage(
       {
         ...rest,
+        sign,
         image,
         stores: stores.map(parseStoreRoute),
         baseDir: process.cwd(),

@@ -6,6 +6,7 @@ import { clearDead, MOUNT_TYPE, type ServeOptions, supervisor } from '../kernel/
 import type { ResolvedArchive } from '../store/index.ts'
 import { isAwaited, leaveTerminal, tellSupervisor } from './background.ts'
 import { notifyManager } from '../system/index.ts'
+import { policyFiles } from './policy-files.ts'
 import { archiveProgress } from './progress.ts'
 import { refuseMounted, zeroOsNames } from './zero-os.ts'
 
@@ -43,6 +44,8 @@ export interface MountRequest {
   readonly digest: string | undefined
   readonly hub: string | undefined
   readonly rw: { readonly upper: string | undefined } | undefined
+  /** A policy to obey, besides that of the machine. */
+  readonly policy: string | undefined
 }
 
 /** What is said once it is mounted. */
@@ -77,6 +80,11 @@ export async function mountArchive(request: MountRequest, report: MountReport, s
   const archive = await findArchive(request, cacheDir, report, signal)
   const { locateIndex } = await import('../flist/index.ts')
   const { digest, indexPath } = await locateIndex(archive.path, { cacheDir, digest: request.digest }, signal)
+  const policies = policyFiles(request.policy)
+  if (policies.length > 0) {
+    const asked = { ...archive, digest, indexPath }
+    await (await import('./policy.ts')).obeyPolicies(policies, asked, report, signal)
+  }
   const stores = await chooseStores(request, indexPath, digest, report)
   const result = {
     directory,

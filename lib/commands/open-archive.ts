@@ -29,6 +29,8 @@ export interface OpenedArchive extends Disposable {
   /** What the archive's relative `dir:` URLs are relative to. */
   readonly baseDir: string
   readonly cacheDir: string
+  /** Where it was fetched from, with its secrets. */
+  readonly url?: URL | undefined
 }
 
 /** An archive as every verb takes it, compiled where it was not yet. Throws what finding, fetching and compiling it throws. */

@@ -4,6 +4,7 @@ import { FlistError } from '../base/index.ts'
 import type { PackResult } from '../make/index.ts'
 import { type ArchiveReport, openArchive } from './open-archive.ts'
 import { parseStoreRoute, type BlockFormat } from '../store/index.ts'
+import { readSigningKeys } from './key-files.ts'
 import { ownerId, timeOf } from './pack-values.ts'
 import { packProgress } from './progress.ts'
 
@@ -31,11 +32,13 @@ export interface PackWords {
   readonly oneFileSystem: boolean
   readonly follow: boolean
   readonly threads: number | undefined
+  /** Files of private keys that sign the archive. */
+  readonly sign: readonly string[]
 }
 
 /** Packs a folder or a tar into an archive and its blocks into stores. Throws what that throws; see `packFolder`. */
 export async function pack(words: PackWords, report: ArchiveReport, signal: AbortSignal): Promise<PackResult> {
-  const { stores, base, cacheDir, hub, owner, group, mtime, ...rest } = words
+  const { stores, base, cacheDir, hub, owner, group, mtime, sign, ...rest } = words
   if (stores.length === 0) {
     throw new FlistError('FLIST_USAGE', 'Cannot pack without a store for the blocks', {
       hint: 'Name one or more: --store dir:///srv/blocks',
@@ -43,12 +46,14 @@ export async function pack(words: PackWords, report: ArchiveReport, signal: Abor
   }
   const isTar = words.source === '-' || (await isFile(words.source))
   if (isTar) refuseForTar(words)
+  const keys = readSigningKeys(sign)
   const { packFolder, packTar } = await import('../make/index.ts')
   const opened = base === undefined ? undefined : await openArchive({ archive: base, cacheDir, hub }, report, signal)
   const progress = packProgress(report.progress, isatty(2))
   try {
     const request = {
       ...rest,
+      sign: keys,
       stores: stores.map(parseStoreRoute),
       baseDir: process.cwd(),
       keepSecrets: words.keepPassword,

@@ -8,6 +8,7 @@ import { type BlockFault, checkBlocks, type CheckResult, packFolder } from '../m
 import { openWholeStore, parseStoreRoute, type StoreRoute, type WholeStore } from '../store/index.ts'
 import { type ArchiveReport, type ArchiveWords, openArchive, type OpenedArchive } from './open-archive.ts'
 import { archiveProgress } from './progress.ts'
+import { reportSignatures, type SignatureReport } from './signatures.ts'
 
 export interface VerifyRequest extends ArchiveWords {
   /** `[xx-xx=]URL`; empty: the archive's own routes. */
@@ -17,6 +18,8 @@ export interface VerifyRequest extends ArchiveWords {
   readonly repair: boolean
   /** More stores to take good blocks from, or folders with the files that the archive was made of. */
   readonly from: readonly string[]
+  /** Files of public keys of which one must have signed; undefined: signatures are not looked at. */
+  readonly signers: readonly string[] | undefined
 }
 
 export interface VerifyOutcome extends Partial<CheckResult> {
@@ -24,6 +27,8 @@ export interface VerifyOutcome extends Partial<CheckResult> {
   readonly digest: string
   readonly entries: number
   readonly stores: readonly string[]
+  /** Present where signatures were looked at. */
+  readonly signed?: SignatureReport
 }
 
 export type { BlockFault }
@@ -37,7 +42,9 @@ export async function verifyArchive(
   using archive = await openArchive(request, report, signal)
   await checkStructure(archive, signal)
   const { index, name } = archive
-  const base = { archive: name, digest: index.digest, entries: index.rowCount }
+  const { signers } = request
+  const signed = signers === undefined ? {} : { signed: await reportSignatures(archive, signers, report, signal) }
+  const base = { archive: name, digest: index.digest, entries: index.rowCount, ...signed }
   if (request.look === 'structure') return { ...base, stores: [] }
   const isOwn = request.stores.length > 0
   const baseDir = isOwn ? process.cwd() : archive.baseDir

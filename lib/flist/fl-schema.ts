@@ -33,3 +33,6 @@ export const SQLITE_HEADER = { changeCounter: 24, versionValidFor: 92, versionNu
 export const FIXED_CHANGE_COUNTER = 1
 /** 3.45.0, older than any SQLite that writes here. */
 export const FIXED_VERSION_NUMBER = 3_045_000
+
+/** Marks archives with tables of ours; its value is their version. */
+export const FORMAT_TAG = 'x-flistfs'

@@ -1,4 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import { FORMAT_TAG } from './fl-schema.ts'
 import { FlWriter } from './fl-writer.ts'
 import type { TreeBuilder } from './tree-builder.ts'
 import { TreeRows } from './tree-rows.ts'
@@ -10,8 +11,6 @@ export interface WriteOptions {
 }
 
 const ROWS_PER_TURN = 8192
-/** Marks archives with tables of ours; its value is their version. */
-const FORMAT_TAG = 'x-flistfs'
 const FORMAT_VERSION = '1'
 
 /**
@@ -30,7 +29,8 @@ export async function writeArchive(tree: TreeBuilder, path: string, options: Wri
 async function writeFl(rows: TreeRows, path: string, signal: AbortSignal): Promise<void> {
   const { tree, order } = rows
   using writer = new FlWriter(path)
-  for (const [key, value] of sorted(tree.tags)) writer.addTag(key, value)
+  // The format's own comes last, where it is right: an archive that was read and one that was made are written alike.
+  for (const [key, value] of sorted(tree.tags)) if (key !== FORMAT_TAG) writer.addTag(key, value)
   for (const { start, end, url } of tree.routes) writer.addRoute(start, end, url)
   for (let row = 0; row < order.rowCount; row += 1) {
     addRow(writer, rows, row)
@@ -38,7 +38,7 @@ async function writeFl(rows: TreeRows, path: string, signal: AbortSignal): Promi
     await nextTurn()
     signal.throwIfAborted()
   }
-  if (writer.hasExtensions && !tree.tags.has(FORMAT_TAG)) writer.addTag(FORMAT_TAG, FORMAT_VERSION)
+  if (writer.hasExtensions) writer.addTag(FORMAT_TAG, FORMAT_VERSION)
   writer.finish()
 }
 

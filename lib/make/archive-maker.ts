@@ -2,6 +2,8 @@ import { FlistError, systemCode } from '../base/index.ts'
 import { hashArchive, TreeBuilder, writeArchive } from '../flist/index.ts'
 import { type BlockFormat, hashBytesOf, type OpenSinks, openSinks, publicUrl, type StoreRoute } from '../store/index.ts'
 import { type BlockTotals, BlockWriter } from './block-writer.ts'
+import type { SigningKey } from './sign/private-key.ts'
+import { signTree } from './sign/sign-tree.ts'
 
 export interface MakerOptions {
   /** Where the archive goes. */
@@ -16,6 +18,8 @@ export interface MakerOptions {
   readonly tags?: ReadonlyMap<string, string> | undefined
   /** v1: write no names of users and groups, which are those of this machine. */
   readonly numericOwner?: boolean | undefined
+  /** Keys that sign the archive. */
+  readonly sign?: readonly SigningKey[] | undefined
   /** Threads that make blocks; one a core by default. */
   readonly threads?: number | undefined
   /** Plain bytes that became blocks, so far. */
@@ -79,14 +83,15 @@ export class ArchiveMaker {
 
   /** Throws FLIST_STORE_*, FLIST_LIMIT, FLIST_SYSTEM, FLIST_INTERRUPTED. */
   async finish(signal: AbortSignal): Promise<MadeArchive> {
-    const { archive, format } = this.#options
+    const { archive, format, sign = [], numericOwner = false } = this.#options
     await this.writer.drain()
     await this.writer.sync()
     signal.throwIfAborted()
     try {
-      await writeArchive(this.tree, archive, { signal, numericOwner: this.#options.numericOwner ?? false })
+      await signTree(this.tree, sign, { signal, numericOwner })
+      await writeArchive(this.tree, archive, { signal, numericOwner })
     } catch (error) {
-      if (systemCode(error) === '') throw error
+      if (error instanceof FlistError || systemCode(error) === '') throw error
       const why = systemCode(error)
       throw new FlistError('FLIST_SYSTEM', `Cannot write the archive "${archive}": ${why}`, { cause: error })
     }

@@ -146,13 +146,7 @@ async function hubMd5(
   const beside = new URL(url)
   beside.pathname += '.md5'
   try {
-    const response = await getUrl(
-      agent,
-      beside,
-      {},
-      AbortSignal.any([signal, AbortSignal.timeout(LIMITS.tryTimeoutMs)]),
-    )
-    const text = response.statusCode === 200 ? await shortText(response) : (await response.body.dump(), '')
+    const text = await shortText(agent, beside, MD5_BYTES_MAX, signal)
     // A server that answers every address with a page gives no sum.
     return /^([0-9a-f]{32})\s/i.exec(`${text} `)?.[1]?.toLowerCase()
   } catch (error) {
@@ -162,11 +156,47 @@ async function hubMd5(
   }
 }
 
-async function shortText(response: Dispatcher.ResponseData): Promise<string> {
+const MD5_BYTES_MAX = 1024
+
+/**
+ * The text of a small file beside an archive: its name is the archive's and `ending`. Undefined where the server has none; one that cannot be
+ * asked is told to `warn`. Throws FLIST_INTERRUPTED.
+ */
+export async function fetchBeside(
+  url: URL,
+  ending: string,
+  bytesMax: number,
+  warn: (message: string) => void,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const beside = new URL(url)
+  beside.pathname += ending
+  const agent = await openAgent()
+  try {
+    const text = await shortText(agent, beside, bytesMax, signal)
+    return text === '' ? undefined : text
+  } catch (error) {
+    const failure = asFetchError(error, beside, signal)
+    if (signal.aborted) throw failure
+    warn(failure.message)
+    return undefined
+  } finally {
+    await agent.destroy()
+  }
+}
+
+/** Cut beyond `bytesMax`; empty where the answer is no 200. */
+async function shortText(agent: Dispatcher, url: URL, bytesMax: number, signal: AbortSignal): Promise<string> {
+  const deadline = AbortSignal.any([signal, AbortSignal.timeout(LIMITS.tryTimeoutMs)])
+  const response = await getUrl(agent, url, {}, deadline)
+  if (response.statusCode !== 200) {
+    await response.body.dump()
+    return ''
+  }
   let text = ''
   for await (const chunk of response.body) {
     text += String(chunk)
-    if (text.length > 1024) break
+    if (text.length > bytesMax) break
   }
   return text
 }

@@ -17,6 +17,8 @@ export interface ResolvedArchive {
   readonly name: string
   /** What relative `dir:` URLs of the archive are relative to. */
   readonly baseDir: string
+  /** Where it was fetched from, with its secrets. */
+  readonly url?: URL | undefined
 }
 
 /** The public hub (hub-api.md). */
@@ -51,7 +53,7 @@ export async function resolveArchive(
 async function fetchArchive(url: URL, options: ResolveOptions, signal: AbortSignal): Promise<ResolvedArchive> {
   const { downloadArchive } = await import('./archive-download.ts')
   const path = await downloadArchive(url, options, signal)
-  return { path, name: redactUrl(url), baseDir: process.cwd() }
+  return { path, name: redactUrl(url), baseDir: process.cwd(), url }
 }
 
 function hubUrl(hub: string, name: string): URL {

@@ -1,4 +1,5 @@
 export type { BlockFormat, BlockReader, BlockRef, BlockSource } from './port.ts'
+export { fetchBeside } from './archive-download.ts'
 export { DEFAULT_HUB, resolveArchive } from './archive-name.ts'
 export type { ResolvedArchive, ResolveOptions } from './archive-name.ts'
 export { prepareCodec } from './codec-tools.ts'

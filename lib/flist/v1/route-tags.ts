@@ -3,6 +3,8 @@ import type { Route } from '../tree-sink.ts'
 
 /** Where our archives say where blocks are that the format's own `backend` cannot name: JSON, `[{"start", "end", "url"}]`. */
 export const ROUTES_TAG = 'x-routes'
+/** The format's own; flist-v1.md. */
+export const BACKEND_TAG = 'backend'
 
 /**
  * The tags of an archive with these routes, in their order. One store that is a 0-db or a redis for all blocks is the format's
@@ -10,9 +12,11 @@ export const ROUTES_TAG = 'x-routes'
  */
 export function routeTags(tags: ReadonlyMap<string, string>, routes: readonly Route[]): [string, string][] {
   const all = new Map(tags)
+  // Of an archive that was read they say what its routes say: twice would be each store twice.
+  if (routes.length > 0) for (const name of [BACKEND_TAG, ROUTES_TAG]) all.delete(name)
   const [only] = routes
   const backend = routes.length === 1 && only !== undefined ? backendOf(only) : undefined
-  if (backend !== undefined) all.set('backend', backend)
+  if (backend !== undefined) all.set(BACKEND_TAG, backend)
   else if (routes.length > 0)
     all.set(ROUTES_TAG, JSON.stringify(routes.map(({ start, end, url }) => ({ start, end, url }))))
   return [...all].sort(([a], [b]) => (a < b ? -1 : 1))
