@@ -118,8 +118,9 @@ export class Systems {
     return cache
   }
 
+  /** Tried again: a server may still be writing the last of what it had when its mount went. */
   remove(path: string): void {
-    rmSync(path, { recursive: true, force: true })
+    rmSync(path, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 })
   }
 
   close(): void {
