@@ -17,6 +17,8 @@ const OF_MOUNTS = new Set(['umount', 'upgrade', 'stats', 'why', 'log-level', 'tr
 /** What stands before an example, as the text beside it says. */
 const BEFORE: Readonly<Record<string, string>> = {
   'tag debian.fl version=12 --remove draft': 'flistfs tag debian.fl draft=1',
+  'sign app.fl --key release': 'flistfs keygen release',
+  'verify app.fl --key release.pub': 'flistfs keygen release && flistfs sign app.fl --key release',
   'convert debian:12 debian.fl --store dir:///srv/blocks':
     'flistfs export debian.fl registry-1.docker.io/library/debian:12',
   'trace /mnt/debian --off': 'flistfs trace /mnt/debian debian.trace',
@@ -49,7 +51,7 @@ void t.test('what is said about an example is said of one that is there', (t) =>
 const skip = lacks('openssl', 'nsenter', 'unshare')
 for (const [verb, examples] of Object.entries(EXAMPLES)) {
   mountTest(`examples of flistfs ${verb}`, { skip }, async (t, lab) => {
-    const world = await World.open(t, lab)
+    const world = await World.open(t, lab, examples.map(([words]) => words).join('\n'))
     for (const [words] of examples) {
       await t.test(words, { skip: elsewhere(words, world) }, async (t) => {
         if (OF_MOUNTS.has(verb)) await ok(t, world, 'flistfs mount debian.fl /mnt/debian')
@@ -62,7 +64,7 @@ for (const [verb, examples] of Object.entries(EXAMPLES)) {
           t.equal(done.code, 0, `${done.stderr}${done.stdout.toString('utf8', 0, 2000)}`)
           await effect(t, world, words)
         }
-        await world.tidy()
+        if (OF_MOUNTS.has(verb) || verb === 'mount') await world.tidy()
       })
     }
   })

@@ -47,7 +47,8 @@ export class World {
     this.#env = env
   }
 
-  static async open(t: Test, lab: Lab): Promise<World> {
+  /** `lines`: what will be run; servers that none of them asks are not started. */
+  static async open(t: Test, lab: Lab, lines: string): Promise<World> {
     const address = `127.${1 + (process.pid % 250)}.${1 + (Date.now() % 250)}.1`
     for (const name of ['bin', 'here', 'mnt/debian', 'mnt/ubuntu', 'mnt/app', 'srv', 'over', 'certificates'])
       lab.folder(name)
@@ -58,7 +59,7 @@ export class World {
       lab.path('hosts'),
       `127.0.0.1 localhost\n${[...HOSTS, ...PUBLIC].map((host) => `${address} ${host}\n`).join('')}`,
     )
-    await startServers(t, lab, address)
+    await startServers(t, lab, address, lines)
     const script = `mount -t tmpfs none "$0/over" && ${OVERLAYS} && mount --bind "$0/mnt" /mnt && mount --bind "$0/srv" /srv && mount --bind "$0/hosts" /etc/hosts && echo ready && exec sleep 3600`
     const holder = lab.start('unshare', ['--mount', '--propagation', 'slave', 'sh', '-c', script, lab.dir])
     let said = ''
@@ -120,7 +121,7 @@ function makeCertificate(folder: string, hosts: readonly string[]): void {
   execFileSync('openssl', [...words, '-out', 'certificate'], { cwd: folder, stdio: 'ignore', timeout: 120_000 })
 }
 
-async function startServers(t: Test, lab: Lab, address: string): Promise<void> {
+async function startServers(t: Test, lab: Lab, address: string, lines: string): Promise<void> {
   const web = createServer(({ url = '' }, response) => {
     const blocks = new Map(readdirSync(join(SAMPLE, 'store')).map((name) => [name, join(SAMPLE, 'store', name)]))
     const name = url.split('/').at(-1) ?? ''
@@ -131,11 +132,11 @@ async function startServers(t: Test, lab: Lab, address: string): Promise<void> {
   })
   await listen(t, web, address, 80)
   const behind = new Map<string, { port: number; secure: boolean }>()
-  if (NO_S3 === false) {
+  if (NO_S3 === false && lines.includes('s3s://')) {
     const { host } = await startGateway(t, '127.0.0.1')
     for (const name of ['s3.example.org', 'mirror.example.org']) behind.set(name, { port: portOf(host), secure: false })
   }
-  if (NO_REGISTRY === false) {
+  if (NO_REGISTRY === false && /convert|registry/.test(lines)) {
     const { host } = await startRegistry(t, 'registry', { address: '127.0.0.1', open: true })
     for (const name of ['registry.example.org', 'registry-1.docker.io'])
       behind.set(name, { port: portOf(host), secure: true })
