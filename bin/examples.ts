@@ -65,7 +65,7 @@ export const EXAMPLES: Readonly<Record<string, readonly (readonly [string, strin
   keygen: [['keygen release', 'The files release and release.pub']],
   sign: [
     ['sign app.fl --key release', 'The signature becomes a tag of the archive'],
-    ['sign app.flist --key ~/.ssh/id_ed25519 --detached', 'Into app.flist.sig; the archive stays as it is'],
+    ['sign app.fl --key release --detached', 'Into app.fl.sig; the archive stays as it is'],
   ],
   edit: [
     ['edit debian.fl rm -r usr/share/doc', 'Without the documentation'],

@@ -18,12 +18,20 @@ export function inspectText(found: Inspection): string {
     ['cached', `${cached.blocks} blocks, ${displaySize(cached.bytes)}`],
     ...(largest === undefined ? [] : [['largest', `${largest.path}, ${displaySize(largest.size)}`]]),
     ['carries', found.features.length === 0 ? '-' : found.features.join(', ')],
-    ['signed', found.signed ? 'yes' : 'no'],
+    ...signatureRows(found.signatures),
+    ...(found.signatureError === undefined ? [] : [['', found.signatureError]]),
   ]
   found.routes.forEach(({ range, url }, nth) => rows.push([nth === 0 ? 'routes' : '', `${range} ${url}`]))
   Object.entries(found.tags).forEach(([name, value], nth) => rows.push([nth === 0 ? 'tags' : '', `${name}: ${value}`]))
   const { config } = found
   return table(rows) + (config === undefined ? '' : `config\n${JSON.stringify(config, undefined, 2)}\n`)
+}
+
+export function signatureRows(signatures: Inspection['signatures']): string[][] {
+  if (signatures.length === 0) return [['signed', 'no']]
+  return signatures.map(({ fingerprint, name = '', valid }, nth) => {
+    return [nth === 0 ? 'signed' : '', `${fingerprint} ${name}`.trimEnd() + (valid ? '' : ', WRONG')]
+  })
 }
 
 function plural(type: string, count: number): string {

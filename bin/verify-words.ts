@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import { FlistError } from '../lib/base/index.ts'
 import type { VerifyOutcome, VerifyRequest } from '../lib/commands/verify.ts'
 import { addArchiveOptions, type ArchiveOptions, archiveWords, reportOf } from './archive-options.ts'
+import { signatureRows } from './look-texts.ts'
 import { table } from './output.ts'
 import { type Context, verb } from './verb.ts'
 
@@ -52,19 +53,15 @@ function verifyRequest(archive: string, words: VerifyWords): VerifyRequest {
   return { ...archiveWords(archive, words), stores: store, from, repair, look, signers }
 }
 
-function signatureRows({ signatures, good }: NonNullable<VerifyOutcome['signed']>): string[][] {
-  const rows = signatures.map(({ fingerprint, name = '', valid }) => {
-    return ['signature', `${valid ? 'right' : 'WRONG'}, ${fingerprint} ${name}`.trimEnd()]
-  })
-  if (rows.length === 0) rows.push(['signature', 'none'])
-  const isMissing = !good && signatures.every(({ valid }) => valid)
-  return isMissing ? [...rows, ['', 'none of the keys that were asked for']] : rows
-}
-
 function verifyText(outcome: VerifyOutcome): string {
   const { archive, entries, stores, blocks, checks, faults = [] } = outcome
   const rows = [['archive', `${archive}: ${entries} entries, sound`]]
-  if (outcome.signed !== undefined) rows.push(...signatureRows(outcome.signed))
+  const { signed } = outcome
+  if (signed !== undefined) {
+    rows.push(...signatureRows(signed.signatures))
+    const isMissing = !signed.good && signed.signatures.every(({ valid }) => valid)
+    if (isMissing) rows.push(['', 'none of the keys that were asked for'])
+  }
   if (blocks !== undefined) {
     const { missing = 0, damaged = 0, unrouted = 0, repaired = 0 } = outcome
     rows.push(['stores', stores.join(', ')], ['checked', `${blocks} blocks, ${checks} times`])

@@ -1,5 +1,5 @@
 import { statSync } from 'node:fs'
-import { displayBytes } from '../base/index.ts'
+import { displayBytes, FlistError } from '../base/index.ts'
 import {
   findPath,
   type FlistIndex,
@@ -8,6 +8,7 @@ import {
   parseFind,
   rowStat,
   type RowStat,
+  SIGNATURE_TAG,
   summarize,
   type TreeSummary,
   typeName,
@@ -15,6 +16,7 @@ import {
 } from '../flist/index.ts'
 import { CacheView, redactUrl } from '../store/index.ts'
 import type { OpenedArchive } from './open-archive.ts'
+import { reportSignatures, type SignatureReport } from './signatures.ts'
 
 /** An entry as JSON has it. */
 export interface Entry {
@@ -50,19 +52,21 @@ export interface Inspection {
   readonly tags: Readonly<Record<string, string>>
   /** The configuration of the image it was made from, where there is one. */
   readonly config?: unknown
-  readonly signed: boolean
+  /** Who signed it. */
+  readonly signatures: SignatureReport['signatures']
+  /** Present where what should be signatures is none. */
+  readonly signatureError?: string
   /** Blocks that are in the cache. */
   readonly cached: { readonly blocks: number; readonly bytes: number }
 }
 
 /** Tags that have a place of their own in what is shown. */
 const CONFIG_TAG = 'x-oci-config'
-const SIGNATURE_TAG = 'x-signature'
 
 export async function inspectArchive(archive: OpenedArchive, signal: AbortSignal): Promise<Inspection> {
   const { index, name, path, cacheDir } = archive
   const { largest, ...summary } = summarize(index)
-  const { [CONFIG_TAG]: config, [SIGNATURE_TAG]: signature, ...tags } = index.tags
+  const { [CONFIG_TAG]: config, [SIGNATURE_TAG]: _signature, ...tags } = index.tags
   const view = CacheView.open(cacheDir)
   try {
     return {
@@ -76,11 +80,27 @@ export async function inspectArchive(archive: OpenedArchive, signal: AbortSignal
       routes: index.routes.map(({ start, end, url }) => ({ range: `${hex(start)}-${hex(end)}`, url: redactUrl(url) })),
       tags,
       ...(config === undefined ? {} : { config: parsed(config) }),
-      signed: signature !== undefined,
+      ...(await signaturesOf(archive, signal)),
       cached: (await view?.share(index.keys, index.hashBytes, signal)) ?? { blocks: 0, bytes: 0 },
     }
   } finally {
     view?.close()
+  }
+}
+
+/** To look at an archive it need not be right. */
+async function signaturesOf(
+  archive: OpenedArchive,
+  signal: AbortSignal,
+): Promise<Pick<Inspection, 'signatures' | 'signatureError'>> {
+  try {
+    // No network for that: of an archive that was fetched, those in it.
+    const here = { ...archive, url: undefined }
+    const { signatures } = await reportSignatures(here, [], { warn: () => undefined }, signal)
+    return { signatures }
+  } catch (error) {
+    if (!(error instanceof FlistError) || error.code !== 'FLIST_ARCHIVE_DAMAGED') throw error
+    return { signatures: [], signatureError: error.message }
   }
 }
 
