@@ -15,7 +15,7 @@ import { ownersOfKey, prepareRuntimeDir, runtimeDir } from './registry.ts'
 const PROTOCOL = 1
 /** Settings of stores that come from the environment. */
 const VARIABLES =
-  /^(?:AWS_.*|(?:https?|all|no)_proxy|HOME|XDG_CONFIG_HOME|SSL_CERT_.*|NODE_.*|UV_.*|FLISTFS_(?:CA_FILE|NODE|RUNTIME))$/i
+  /^(?:AWS_.*|(?:https?|all|no)_proxy|HOME|XDG_CONFIG_HOME|SSL_CERT_.*|NODE_(?:OPTIONS|EXTRA_CA_CERTS|TLS_.*|USE_.*)|FLISTFS_(?:CA_FILE|NODE))$/i
 
 /** A hash of all that mounts must have in common to share a server. */
 export function sharedKey(cacheDir: string): string {

@@ -9,12 +9,13 @@ function proc(path: string): string {
   }
 }
 
-/** The servers, old and new, that a supervisor runs now. */
+/** The servers, old and new, that a supervisor runs now; not the holder of its first mount. */
 export function serversOf(supervisor: number): number[] {
   return proc(`${supervisor}/task/${supervisor}/children`)
     .split(' ')
     .map(Number)
-    .filter((pid) => pid > 0 && proc(`${pid}/cmdline`).includes('flistfs'))
+    .filter((pid) => pid > 0 && /flistfs\.[a-z]+\0/.test(proc(`${pid}/cmdline`)))
+    .filter((pid) => !proc(`${pid}/cmdline`).includes('bin/supervise'))
 }
 
 /** Bytes: `VmHWM`, the most it ever had, or `VmRSS`, what it has. */
