@@ -16,6 +16,8 @@ const DOTS = /sha256:[0-9a-f]+\.\.\./
 const OF_MOUNTS = new Set(['umount', 'upgrade', 'stats', 'why', 'log-level', 'trace', 'list'])
 /** What stands before an example, as the text beside it says. */
 const BEFORE: Readonly<Record<string, string>> = {
+  'verify app.fl --key release.pub': 'flistfs keygen release && flistfs sign app.fl --key release',
+  'sign app.fl --key release': 'flistfs keygen release',
   'tag debian.fl version=12 --remove draft': 'flistfs tag debian.fl draft=1',
   'sign app.fl --key release': 'flistfs keygen release',
   'verify app.fl --key release.pub': 'flistfs keygen release && flistfs sign app.fl --key release',

@@ -14,7 +14,7 @@ import { zdbServer } from './zdb-server.ts'
 const HOSTS = ['a', 'b', 'hub', 's3', 'mirror', 'registry'].map((name) => `${name}.example.org`)
 const PUBLIC = ['registry-1.docker.io', 'hub.grid.tf']
 /** Files that examples name, below the folder they run in. */
-const ARCHIVES = ['debian.fl', 'debian-12.fl', 'debian-13.fl', 'app.fl', 'app-1.fl', 'base.fl']
+const ARCHIVES = ['debian.fl', 'debian-12.fl', 'debian-13.fl', 'app.fl', 'app-1.fl', 'base.fl', 'app.flist']
 /** What `setup` writes into the system is thrown away with the namespace. */
 const OVERLAYS = ['etc', 'usr']
   .map((name) => {
@@ -69,6 +69,7 @@ export class World {
     if (!said.includes('ready')) throw new Error(`no namespace of mounts: ${said}`)
     return new World(lab, holder, {
       PATH: `${lab.path('bin')}:${process.env['PATH']}`,
+      HOME: lab.folder('home'),
       FLISTFS_CA_FILE: lab.path('certificates/certificate'),
       AWS_ACCESS_KEY_ID: ACCESS,
       AWS_SECRET_ACCESS_KEY: SECRET,
