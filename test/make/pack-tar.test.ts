@@ -39,7 +39,7 @@ type TestEntry = Parameters<ReturnType<typeof tarStream>['entry']>[0] & { conten
 /** A tar of these entries. */
 function tarOf(...entries: readonly TestEntry[]): Promise<Buffer> {
   const tar = tarStream()
-  for (const { content, ...header } of entries) tar.entry({ mtime: new Date(1000), ...header }, content)
+  for (const { content, ...header } of entries) tar.entry({ mtime: new Date(1000), ...header }, content ?? '')
   tar.finalize()
   return buffer(tar)
 }
