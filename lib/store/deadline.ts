@@ -9,7 +9,6 @@ export function withDeadline(inner: BlockSource, timeoutMs: number): BlockSource
       const late = (): Error => storeError('FLIST_TIMEOUT', inner.name, `no answer in ${timeoutMs} ms`, TIMEOUT_HINT)
       return bounded((own) => inner.get(id, own), timeoutMs, late, inner.name, signal)
     },
-    getNow: (id) => inner.getNow?.(id),
     [Symbol.asyncDispose]: () => inner[Symbol.asyncDispose](),
   }
 }

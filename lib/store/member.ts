@@ -83,20 +83,6 @@ export class Member {
     return await this.#gate.run(haste, () => source.get(id, signal), signal)
   }
 
-  /** As the source's own: it may have what is asked for at hand, and is well. */
-  getNow(id: Buffer): Buffer | undefined {
-    if (this.breaker.state !== 'ok') return undefined
-    const began = performance.now()
-    const stored = this.origin.getNow?.(id)
-    if (stored === undefined) return undefined
-    const counters = this.#counters
-    counters.requests += 1
-    counters.bytes += stored.length
-    this.#lastAnswerAt = performance.now()
-    counters.latencyMsSum += this.#lastAnswerAt - began
-    return stored
-  }
-
   /** Milliseconds since it answered anybody. */
   get silentMs(): number {
     return performance.now() - this.#lastAnswerAt

@@ -166,7 +166,6 @@ function lazySource(url: string, options: OpenSourceOptions): BlockSource {
   return {
     name: redactUrl(url),
     get: async (id, signal) => (source ?? (await open())).get(id, signal),
-    getNow: (id) => source?.getNow?.(id),
     async [Symbol.asyncDispose]() {
       const opened = await opening?.catch(() => undefined)
       await opened?.[Symbol.asyncDispose]()

@@ -9,11 +9,6 @@ export interface BlockSource {
    * _PROTOCOL / FLIST_TIMEOUT, and FLIST_INTERRUPTED when `signal` aborts. May be called again at any time.
    */
   get(id: Buffer, signal: AbortSignal): Promise<Buffer | undefined>
-  /**
-   * The stored bytes of a small block that lies on this machine's own disk, without waiting for anybody. Undefined says nothing but
-   * that `get` is the one to ask. Never throws.
-   */
-  getNow?(id: Buffer): Buffer | undefined
   /** Whether the block is here, without its bytes, where that can be asked. Throws as `get`. */
   has?(id: Buffer, signal: AbortSignal): Promise<boolean>
   [Symbol.asyncDispose](): Promise<void>
@@ -42,7 +37,5 @@ export interface BlockReader {
    * FLIST_INTERRUPTED when `signal` aborts.
    */
   read(ref: BlockRef, signal: AbortSignal): Promise<Buffer>
-  /** The same bytes where they are to be had without waiting; undefined: `read` is the one to ask. Never throws. */
-  readNow?(ref: BlockRef): Buffer | undefined
   [Symbol.asyncDispose](): Promise<void>
 }

@@ -1,6 +1,5 @@
 import { FlistError, LIMITS, type Log } from '../base/index.ts'
 import { codecReady, prepareCodec } from './codec-tools.ts'
-import { decodeBlock } from './codec.ts'
 import { bounded } from './deadline.ts'
 import type { DecodePool } from './decode-pool.ts'
 import type { BreakerOptions } from './breaker.ts'
@@ -94,20 +93,6 @@ export class RoutedReader implements BlockReader {
     const refusals: Refusal[] = []
     const late = (): Error => tooLate(ref, this.#timeoutMs, refusals)
     return bounded((own) => this.#readFrom(members, ref, refusals, own), this.#timeoutMs, late, 'all', signal)
-  }
-
-  /** What is not right here is met again, and told, by `read`. */
-  readNow(ref: BlockRef): Buffer | undefined {
-    if (!codecReady()) return undefined
-    const members = this.#candidates(ref.id[0] ?? 0)
-    const stored = members[0]?.getNow(ref.id)
-    if (stored === undefined) return undefined
-    if (members.length > 1) this.#probe(members, ref)
-    try {
-      return decodeBlock(ref, stored)
-    } catch {
-      return undefined
-    }
   }
 
   /** Counters of each source, since the start. */

@@ -34,10 +34,10 @@ export class DirSource implements BlockSource {
 
   async get(id: Buffer, signal: AbortSignal): Promise<Buffer | undefined> {
     if (signal.aborted) throw abortError(signal, this.name)
-    const small = this.getNow(id)
-    if (small !== undefined) return small
     const hex = id.toString('hex')
     const first = this.#flat
+    const small = this.#local.read(first ? '.' : hex.slice(0, 2), hex)
+    if (small !== undefined) return small
     let stored = await this.#readStored(hex, first, signal)
     if (stored === undefined) {
       stored = await this.#readStored(hex, !first, signal)
@@ -45,11 +45,6 @@ export class DirSource implements BlockSource {
     }
     if (stored === undefined) await this.#call((done) => needFolder(this.#root, done), signal)
     return stored
-  }
-
-  getNow(id: Buffer): Buffer | undefined {
-    const hex = id.toString('hex')
-    return this.#local.read(this.#flat ? '.' : hex.slice(0, 2), hex)
   }
 
   async has(id: Buffer, signal: AbortSignal): Promise<boolean> {

@@ -64,12 +64,6 @@ interface Flight {
 
 const FAILURES_MAX = 10_000
 const READ_TRIES = 3
-/**
- * Plain bytes of this machine's own disk that are read ahead before others have their turn, at 80 us a small block. They come before
- * the answer of the block that is wanted: else its reader asks for the next one, which costs more than this wait.
- */
-const NEAR_BYTES = 1024 * 1024
-const NEAR_BLOCKS = 64
 
 /** Blocks from the cache, else fetched: each once, however many readers and processes ask. */
 export class CachedReader implements BlockReader {
@@ -90,8 +84,6 @@ export class CachedReader implements BlockReader {
   readonly #leavers = new Leavers()
   readonly #flights = new Map<string, Flight>()
   readonly #failures = new Map<string, { error: unknown; until: number }>()
-  /** Ours to fetch, wanted by nobody yet, and perhaps to be had without waiting. */
-  readonly #near = new Set<Flight>()
   #closed = false
 
   constructor(cache: BlockCache, reader: BlockReader, options: CachedReaderOptions) {
@@ -125,10 +117,7 @@ export class CachedReader implements BlockReader {
       flight = this.#begin(ref, place, name)
     }
     const joined = this.#join(flight, ref.ahead === true, signal)
-    if (ref.ahead !== true) {
-      flight.haste.want()
-      if (this.#near.delete(flight)) this.#fetchNow(flight)
-    }
+    if (ref.ahead !== true) flight.haste.want()
     return joined
   }
 
@@ -193,46 +182,13 @@ export class CachedReader implements BlockReader {
   #claim(flight: Flight): void {
     const request = this.#cache.claims.request(flight.ref.key, (won, at) => {
       if (request.waited) this.counters.waitedForOther += 1
-      if (won) this.#fetch(flight)
+      if (won) void this.#fetch(flight)
       else this.#settle(flight, at, undefined)
     })
     flight.request = request
   }
 
-  /** A block that can be had without waiting is taken at once, or, where it is only wanted ahead, in turn. */
-  #fetch(flight: Flight): void {
-    if (this.#reader.readNow === undefined) void this.#fetchLater(flight)
-    else if (flight.haste.isWanted) this.#fetchNow(flight)
-    else {
-      if (this.#near.size === 0) queueMicrotask(() => this.#fetchNear())
-      this.#near.add(flight)
-    }
-  }
-
-  #fetchNear(): void {
-    let blocks = 0
-    let bytes = 0
-    for (const flight of this.#near) {
-      if (blocks >= NEAR_BLOCKS || bytes >= NEAR_BYTES) break
-      blocks += 1
-      bytes += flight.ref.plainBytes
-      this.#near.delete(flight)
-      this.#fetchNow(flight)
-    }
-    if (this.#near.size > 0) setImmediate(() => this.#fetchNear())
-  }
-
-  #fetchNow(flight: Flight): void {
-    const bytes = this.#reader.readNow?.(flight.ref)
-    if (bytes === undefined) {
-      void this.#fetchLater(flight)
-      return
-    }
-    this.#received(flight, bytes)
-    this.#cache.release(flight.ref.key)
-  }
-
-  async #fetchLater(flight: Flight): Promise<void> {
+  async #fetch(flight: Flight): Promise<void> {
     const ref = { ...flight.ref, haste: flight.haste }
     flight.controller = new AbortController()
     try {
@@ -267,7 +223,6 @@ export class CachedReader implements BlockReader {
   #abandon(flight: Flight): void {
     if (this.#isCurrent(flight)) this.#flights.delete(flight.name)
     if (flight.request !== undefined) this.#cache.claims.cancel(flight.request)
-    if (this.#near.delete(flight)) this.#cache.release(flight.ref.key)
     flight.controller?.abort()
     for (const waiter of this.#takeWaiters(flight)) waiter.reject(interrupted(flight.ref))
   }

@@ -2,7 +2,7 @@ import t from 'tap'
 import { FlistError } from '../../../lib/base/index.ts'
 import { CachedReader } from '../../../lib/store/cache/fetch-once.ts'
 import { startChild } from './children/child.ts'
-import { block, blocks, countingReader, nearReader, NEVER, openCache, QUIET } from './helpers.ts'
+import { block, blocks, countingReader, NEVER, openCache, QUIET } from './helpers.ts'
 import type { TestBlock } from './helpers.ts'
 
 const OPTIONS = { failureMemoryMs: 2000, log: QUIET }
@@ -177,28 +177,6 @@ void t.test('asyncDispose ends every fetch and the reader, once', async (t) => {
   await cache.close()
 })
 
-void t.test('get() takes what can be had at once without asking the store to wait', async (t) => {
-  const cache = await openCache(t.testdir())
-  const known = await blocks('near', 100)
-  const inner = nearReader(known, ({ ref }) => ref !== known[7]!.ref)
-  const reader = new CachedReader(cache, inner, OPTIONS)
-  const ahead = known.map(({ ref }) => reader.get({ ...ref, ahead: true }, undefined, NEVER))
-  // Somebody wants the last one now: it goes first.
-  const wanted = known.at(-1)!
-  const got = await reader.get(wanted.ref, undefined, NEVER)
-  t.ok(got.bytes?.equals(wanted.plain))
-  t.equal(inner.near[0], wanted.ref.id.toString('hex'), 'what is wanted comes before what is ahead')
-  for (const [n, { location, bytes }] of (await Promise.all(ahead)).entries()) {
-    t.ok(location !== undefined && cache.read(location)?.equals(known[n]!.plain), `block ${n}`)
-    t.ok(n === known.length - 1 || bytes === undefined, 'who reads ahead gets no bytes')
-  }
-  t.equal(new Set([...inner.near, ...inner.fetched]).size, known.length)
-  t.equal(inner.near.length + inner.fetched.length, known.length, 'each once')
-  t.same(inner.fetched, [known[7]!.ref.id.toString('hex')], 'what is not at hand is asked for')
-  t.match(reader.counters, { fetched: known.length, failures: 0 })
-  await cache.close()
-})
-
 void t.test('a fetch ahead is wanted as soon as a reader comes to it', async (t) => {
   const cache = await openCache(t.testdir())
   const [one] = await blocks('raised', 1)
@@ -218,23 +196,4 @@ void t.test('a fetch ahead is wanted as soon as a reader comes to it', async (t)
   await ahead
   t.same(seen, [false, true])
   await cache.close()
-})
-
-void t.test('what is at hand is left to another process when its reader goes away', async (t) => {
-  const dir = t.testdir()
-  const caches = [await openCache(dir), await openCache(dir)]
-  const known = await blocks('left', 200)
-  const [inner, other] = [nearReader(known), nearReader(known)]
-  const [reader, second] = [new CachedReader(caches[0]!, inner, OPTIONS), new CachedReader(caches[1]!, other, OPTIONS)]
-  const leaving = new AbortController()
-  const first = reader.get(known[0]!.ref, undefined, NEVER)
-  const rest = known.slice(1).map(({ ref }) => reader.get({ ...ref, ahead: true }, undefined, leaving.signal))
-  const settled = Promise.allSettled(rest)
-  await first
-  leaving.abort()
-  await settled
-  await Promise.all(known.map(({ ref }) => second.get(ref, undefined, NEVER)))
-  t.equal(new Set([...inner.near, ...other.near]).size, known.length)
-  t.equal(inner.near.length + other.near.length, known.length, 'each once, among both')
-  for (const cache of caches) await cache.close()
 })

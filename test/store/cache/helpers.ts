@@ -71,25 +71,6 @@ export function countingReader(
   }
 }
 
-/** Has blocks at hand, as a folder of the local disk, except those that `isNear` denies: they take a while. */
-export function nearReader(
-  known: readonly TestBlock[],
-  isNear: (block: TestBlock) => boolean = () => true,
-): CountingReader & { readonly near: string[] } {
-  const near: string[] = []
-  const byId = new Map(known.filter(isNear).map((one) => [one.ref.id.toString('hex'), one.plain]))
-  return {
-    ...countingReader(known, 5),
-    near,
-    readNow(ref) {
-      const plain = byId.get(ref.id.toString('hex'))
-      if (plain === undefined) return undefined
-      near.push(ref.id.toString('hex'))
-      return Buffer.from(plain)
-    },
-  }
-}
-
 export const NEVER = new AbortController().signal
 
 export function randomKey(): Buffer {
