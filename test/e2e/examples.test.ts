@@ -19,8 +19,6 @@ const BEFORE: Readonly<Record<string, string>> = {
   'verify app.fl --key release.pub': 'flistfs keygen release && flistfs sign app.fl --key release',
   'sign app.fl --key release': 'flistfs keygen release',
   'tag debian.fl version=12 --remove draft': 'flistfs tag debian.fl draft=1',
-  'sign app.fl --key release': 'flistfs keygen release',
-  'verify app.fl --key release.pub': 'flistfs keygen release && flistfs sign app.fl --key release',
   'convert debian:12 debian.fl --store dir:///srv/blocks':
     'flistfs export debian.fl registry-1.docker.io/library/debian:12',
   'trace /mnt/debian --off': 'flistfs trace /mnt/debian debian.trace',
