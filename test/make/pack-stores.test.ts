@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
-import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { compileArchive, hashArchive, openIndex } from '../../lib/flist/index.ts'
@@ -17,7 +18,10 @@ function makeTree(t: Test): string {
   const files = Object.fromEntries(
     Array.from({ length: FILES }, (_, file) => [`f${file}`, randomBytes(3000 + 7 * file)]),
   )
-  const dir = t.testdir({ tree: { copy: '' } })
+  // The servers of these tests have the test's own folder.
+  const dir = mkdtempSync(join(tmpdir(), 'flistfs-pack-'))
+  t.teardown(() => rmSync(dir, { recursive: true, force: true }))
+  mkdirSync(join(dir, 'tree'))
   for (const [name, content] of Object.entries(files)) writeFileSync(join(dir, 'tree', name), content)
   writeFileSync(join(dir, 'tree/copy'), files['f0'] ?? '')
   return dir
