@@ -1,0 +1,150 @@
+/*
+ * The long form of the tests of images (`npm run test:images`): a Debian made by mmdebstrap (or the tar named by FLISTFS_DEBIAN_TAR), changed
+ * into layers by umoci, packed with zstd by skopeo; each image converted and compared with what umoci unpacks and buildah mounts.
+ */
+import { execFileSync, spawnSync } from 'node:child_process'
+import { cpSync, linkSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { exportImage } from '../lib/commands/export.ts'
+import { SILENT } from '../lib/base/index.ts'
+import { convertIn, differences, signal } from './oci/convert-it.ts'
+
+const dir = mkdtempSync(join(tmpdir(), 'flistfs-images-'))
+const layout = join(dir, 'layout')
+let failed = 0
+
+function run(command: string, ...words: string[]): string {
+  return execFileSync(command, words, {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'ignore'],
+    timeout: 1_800_000,
+    cwd: dir,
+  }).trim()
+}
+
+function timed<T>(work: () => T): [result: T, seconds: string] {
+  const begun = performance.now()
+  const result = work()
+  return [result, ((performance.now() - begun) / 1000).toFixed(1)]
+}
+
+function check(name: string, found: readonly string[]): void {
+  if (found.length > 0) failed += 1
+  console.log(
+    `${found.length === 0 ? 'ok' : 'not ok'} - ${name}${found
+      .slice(0, 20)
+      .map((line) => `\n    ${line}`)
+      .join('')}`,
+  )
+}
+
+function debianTar(): string {
+  const named = process.env['FLISTFS_DEBIAN_TAR']
+  if (named !== undefined) return named
+  run('mmdebstrap', '--variant=minbase', 'stable', 'debian.tar')
+  return join(dir, 'debian.tar')
+}
+
+/** What package managers and people do to a root. */
+const CHANGES: Readonly<Record<string, (root: string) => void>> = {
+  removed: (root) => {
+    rmSync(join(root, 'usr/share/doc'), { recursive: true })
+    rmSync(join(root, 'usr/bin/perl'), { force: true })
+    mkdirSync(join(root, 'usr/share/doc/new'), { recursive: true })
+    writeFileSync(join(root, 'usr/share/doc/new/file'), 'new')
+  },
+  replaced: (root) => {
+    rmSync(join(root, 'etc/hostname'), { force: true })
+    symlinkSync('/proc/sys/kernel/hostname', join(root, 'etc/hostname'))
+    rmSync(join(root, 'usr/share/zoneinfo'), { recursive: true, force: true })
+    writeFileSync(join(root, 'usr/share/zoneinfo'), 'a file now')
+    linkSync(join(root, 'etc/passwd'), join(root, 'etc/passwd.link'))
+    execFileSync('chmod', ['-R', 'u+s', join(root, 'usr/sbin')])
+  },
+  added: (root) => {
+    cpSync(join(root, 'usr/lib'), join(root, 'opt/lib'), { recursive: true, verbatimSymlinks: true })
+    execFileSync('setfattr', ['-n', 'user.note', '-v', 'x', join(root, 'opt/lib')])
+    execFileSync('mknod', [join(root, 'opt/dev'), 'c', '10', '229'])
+    execFileSync('truncate', ['-s', '300M', join(root, 'opt/hole')])
+  },
+}
+
+async function compare(tag: string): Promise<string> {
+  const [, unpackSeconds] = timed(() =>
+    run('umoci', 'unpack', '--image', `${layout}:${tag}`, join(dir, `unpacked-${tag}`)),
+  )
+  const begun = performance.now()
+  const made = await convertIn(dir, `oci:${layout}:${tag}`, tag, { threads: undefined })
+  const seconds = ((performance.now() - begun) / 1000).toFixed(1)
+  check(`${tag}: as umoci unpacks it`, await differences(dir, made.path, join(dir, `unpacked-${tag}/rootfs`)))
+  console.log(
+    `# ${tag}: ${made.layers} layers, ${made.entries} entries; umoci ${unpackSeconds} s, convert ${seconds} s`,
+  )
+  rmSync(join(dir, `unpacked-${tag}`), { recursive: true })
+  return made.digest
+}
+
+async function compareZstd(tag: string, digest: string): Promise<void> {
+  run(
+    'skopeo',
+    '--insecure-policy',
+    'copy',
+    '--dest-compress-format',
+    'zstd',
+    `oci:${layout}:${tag}`,
+    `oci:${dir}/zstd:${tag}`,
+  )
+  const made = await convertIn(dir, `oci:${dir}/zstd:${tag}`, `${tag}-zstd`)
+  check(`${tag}: the same packed with zstd`, made.digest === digest ? [] : [`${made.digest}, not ${digest}`])
+  if (spawnSync('buildah', ['--version']).status !== 0) {
+    console.log('# buildah is not installed')
+    return
+  }
+  const storage = ['--storage-driver', 'vfs', '--root', join(dir, 'storage'), '--runroot', join(dir, 'run')]
+  const container = run('buildah', ...storage, 'from', `oci:${dir}/zstd:${tag}`)
+  const mount = run('buildah', ...storage, 'mount', container)
+  check(`${tag}: as buildah mounts it`, await differences(dir, made.path, mount))
+  run('buildah', ...storage, 'umount', container)
+}
+
+async function compareExport(tag: string): Promise<void> {
+  const words = {
+    archive: join(dir, `${tag}.fl`),
+    cacheDir: join(dir, 'cache'),
+    hub: undefined,
+    stores: [],
+    timeoutMs: undefined,
+    cacheBytesMax: undefined,
+    platform: undefined,
+    plainHttp: [],
+  }
+  const image = `docker-archive:${dir}/${tag}.tar:${tag}:latest`
+  await exportImage({ ...words, image }, { warn: console.log, progress: undefined }, SILENT, signal())
+  const back = await convertIn(dir, image, `${tag}-back`)
+  check(`${tag}: exported and converted again`, await differences(dir, words.archive, back.path))
+}
+
+try {
+  const tar = debianTar()
+  run('umoci', 'init', '--layout', layout)
+  run('umoci', 'new', '--image', `${layout}:base`)
+  run('umoci', 'raw', 'add-layer', '--image', `${layout}:base`, tar)
+  await compare('base')
+  const bundle = join(dir, 'bundle')
+  run('umoci', 'unpack', '--image', `${layout}:base`, bundle)
+  let digest = ''
+  let last = 'base'
+  for (const [tag, change] of Object.entries(CHANGES)) {
+    change(join(bundle, 'rootfs'))
+    run('umoci', 'repack', '--refresh-bundle', '--image', `${layout}:${tag}`, bundle)
+    digest = await compare(tag)
+    last = tag
+  }
+  await compareZstd(last, digest)
+  await compareExport(last)
+} finally {
+  rmSync(dir, { recursive: true, force: true })
+}
+console.log(failed === 0 ? '# all the same' : `# ${failed} failed`)
+process.exitCode = failed === 0 ? 0 : 1
