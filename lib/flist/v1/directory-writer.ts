@@ -18,7 +18,6 @@ import {
 import { MessageBuilder } from './message-builder.ts'
 
 const WORD = 8
-const FOLDER_BYTES = 4096
 const U32_MAX = 0xffff_ffff
 const SLASH = Buffer.from('/')
 const EMPTY = Buffer.alloc(0)
@@ -52,7 +51,7 @@ export class DirectoryWriter {
     const message = this.#message
     const dir = message.begin(STRUCTS.dir.data, STRUCTS.dir.pointers)
     const pointers = dir + STRUCTS.dir.data * WORD
-    message.u64(dir + DIR.size, FOLDER_BYTES)
+    message.u64(dir + DIR.size, this.#size(row))
     message.u32(dir + DIR.modified, this.#seconds('mtime', row))
     message.u32(dir + DIR.created, this.#seconds('ctime', row))
     message.text(pointers + WORD * DIR.name, this.#rows.name(row))
@@ -82,8 +81,7 @@ export class DirectoryWriter {
     const pointers = at + STRUCTS.inode.data * WORD
     const name = rows.name(row)
     const type = rows.type(row)
-    const size = rows.tree.columns.size[rows.source(row)] ?? 0
-    message.u64(at + INODE.size, type === FILE_TYPE.directory ? FOLDER_BYTES : size)
+    message.u64(at + INODE.size, this.#size(row))
     message.u32(at + INODE.modified, this.#seconds('mtime', row))
     message.u32(at + INODE.created, this.#seconds('ctime', row))
     message.text(pointers + WORD * INODE.name, name)
@@ -131,6 +129,10 @@ export class DirectoryWriter {
 
   #acl(row: number): string {
     return this.#acls.key(this.#rows.mode(row) & 0o7777, this.#rows.uid(row), this.#rows.gid(row))
+  }
+
+  #size(row: number): number {
+    return this.#rows.tree.columns.size[this.#rows.source(row)] ?? 0
   }
 
   /** What the format's 32 bits can hold: 1970 to 2106. */
