@@ -7,6 +7,7 @@ import {
   Counters,
   FetchServer,
   type MountMessage,
+  PendingRequests,
   type ReadReply,
   serveControl,
   type ServeWords,
@@ -31,6 +32,8 @@ export interface FetchMountData extends Omit<ServeWords, 'logLevel'> {
   readonly id: string
   /** The device; undefined: replies go to the session. */
   readonly fd: number | undefined
+  /** Reads are noted until they are answered. */
+  readonly notes: boolean
   readonly table: SharedArrayBuffer
   readonly counters: SharedArrayBuffer
   readonly trace: SharedArrayBuffer
@@ -122,6 +125,7 @@ export class FetchMount {
     await this.#leave()
     // Readers are answered before the device and the index go.
     while (server.waiting > 0) await new Promise(setImmediate)
+    server.close()
     await new Promise(setImmediate)
     trace.settle()
     index.close()
@@ -143,7 +147,8 @@ function partsOf(
   const fetcher = new Fetcher({ index, table, files, cache, reader, log, timeoutMs, waits: data.onError === 'wait' })
   const counters = new Counters(data.counters)
   const trace = new Trace(data.trace)
-  const server = new FetchServer({ fd: data.fd, fetcher, counters, log, trace, onWhole, onReply })
+  const pending = data.notes ? new PendingRequests(data.id) : undefined
+  const server = new FetchServer({ fd: data.fd, fetcher, counters, log, trace, pending, onWhole, onReply })
   return { data, startedAt: Date.now(), index, table, fetcher, reader, stores, server, counters, trace, log, mounts }
 }
 

@@ -68,6 +68,7 @@ export async function serveByFuseNative(options: ServeOptions): Promise<number> 
     ...words,
     id,
     fd: undefined,
+    notes: false,
     table: table.memory,
     counters: counters.memory,
     trace: trace.memory,

@@ -2,6 +2,7 @@ import type { Log } from '../base/index.ts'
 import type { FlistIndex } from '../flist/index.ts'
 import {
   Answers,
+  canResend,
   type ChannelParts,
   Counters,
   endHolder,
@@ -13,6 +14,7 @@ import {
   type MountRecord,
   OpenFiles,
   type OpensKeeper,
+  PendingRequests,
   processStart,
   readMounts,
   registerMount,
@@ -56,6 +58,8 @@ export class ServedMount {
   readonly trace = new Trace()
   readonly #share: ServerShare
   readonly #table: BlockTable
+  /** On a kernel that cannot repeat requests: what is not answered. */
+  readonly #pending: PendingRequests | undefined
   readonly #counters = new Counters()
   #place: MountPlace | undefined
   /** Asked to leave before. */
@@ -69,7 +73,9 @@ export class ServedMount {
     this.log = openLog(plan.words)
     this.#table = new BlockTable(index.blockCount)
     if (plan.words.traceFile !== undefined) this.trace.start(plan.words.traceFile)
+    this.#pending = canResend() ? undefined : new PendingRequests(plan.id)
     this.fetch = share.fetch.add({ data: this.#fetchData(), log: this.log, onLost })
+    this.fetch.pending = this.#pending
   }
 
   /** What the session thread needs to answer for it. */
@@ -81,7 +87,11 @@ export class ServedMount {
     const reads = new CachedReads(index, this.#table, files)
     return {
       fd: this.held.fd,
-      answers: new Answers(tree, reads, fetch, verifyAlways, frames),
+      answers: new Answers(tree, reads, fetch, verifyAlways, {
+        ...frames,
+        frame: this.#pending?.frame ?? frames.frame,
+      }),
+      pending: this.#pending,
       counters: this.#counters,
       wish: { posixAcl: index.hasAcls && plan.checked, passthrough, idmap: plan.checked },
       log,
@@ -139,6 +149,7 @@ export class ServedMount {
     const { id, words } = this.plan
     await this.fetch.close()
     this.trace.stop()
+    this.#pending?.close()
     this.index.close()
     await leaveChanges(this.plan)
     this.log.info('unmounted', { directory: words.directory })
@@ -183,6 +194,7 @@ export class ServedMount {
       ...words,
       id: this.plan.id,
       fd: this.held.fd,
+      notes: this.#pending !== undefined,
       table: this.#table.memory,
       counters: this.#counters.memory,
       trace: this.trace.memory,

@@ -1,6 +1,7 @@
 import { FlistError } from '../base/index.ts'
 import { openIndex } from '../flist/index.ts'
 import {
+  canResend,
   endHolder,
   FetchClient,
   type Held,
@@ -58,7 +59,7 @@ export class Server implements ServerShare {
   /** Makes all ready to serve a mount. Throws FLIST_INDEX_DAMAGED, FLIST_NOT_FOUND. */
   prepare(plan: MountPlan, held: Held, index = openIndex(plan.words.indexPath, plan.words.digest)): ServedMount {
     try {
-      const mount: ServedMount = new ServedMount(plan, held, index, this, () => void requestResend(held.fd))
+      const mount: ServedMount = new ServedMount(plan, held, index, this, () => this.askAgain(mount))
       this.#mounts.add(mount)
       if (held.pidfd >= 0) this.#session.watch(held.pidfd, () => void mount.leave())
       return mount
@@ -88,10 +89,7 @@ export class Server implements ServerShare {
 
   /** Goes on with a mount that another server had: the kernel repeats what was not answered. */
   inherit(mount: ServedMount): void {
-    // Before Linux 6.9 what the dead server had taken waits for the kernel's own end of it.
-    if (!requestResend(mount.held.fd)) {
-      mount.log.warn('this kernel cannot repeat requests: readers of the dead server may wait')
-    }
+    this.askAgain(mount)
     this.#session.add(
       mount.channel(
         true,
@@ -99,6 +97,12 @@ export class Server implements ServerShare {
         () => void this.end(mount),
       ),
     )
+  }
+
+  /** What was taken and not answered comes again: from the kernel, or from what is noted of it. */
+  askAgain(mount: ServedMount): void {
+    if (!canResend()) mount.fetch.readAgain()
+    else if (!requestResend(mount.held.fd)) mount.log.warn('the kernel does not repeat what was not answered')
   }
 
   has(mount: ServedMount): boolean {

@@ -2,12 +2,15 @@ import { ERRNO, errnoName } from '../base/index.ts'
 import { errno, read, write } from '../system/index.ts'
 import { describeRequest, IN_HEADER } from '../wire/index.ts'
 import { Dispatcher, type DispatcherParts } from './dispatch.ts'
+import type { PendingRequests } from './pending.ts'
 
 const STRANGE_MAX = 3
 
 export interface ChannelParts extends DispatcherParts {
   /** The device. */
   readonly fd: number
+  /** Where the next server finds what this one has taken; `answers.frame` is its frame then. */
+  readonly pending?: PendingRequests | undefined
   /** Nothing came for a second, or much came. */
   readonly onIdle: () => void
   /** Called once: the file system is unmounted, or its connection was aborted. The device is not waited for any more. */
@@ -33,14 +36,22 @@ export class Channel {
   /** Answers what waits, at most so many requests. False when the device is gone. */
   serve(most: number): boolean {
     const { fd, answers } = this.parts
-    const { bytes } = answers.frame
+    const { bytes, u32 } = answers.frame
     for (let count = 0; count < most; count += 1) {
       const length = read(fd, bytes, bytes.length)
       if (length <= 0) return !this.#failed(length)
       this.#answer(length)
+      // Nobody has to do it again.
+      u32[0] = 0
       this.served += 1
     }
     return true
+  }
+
+  /** Answers what a server that is dead had taken. Call before `serve`. */
+  recover(): void {
+    const length = this.parts.pending?.frame.u32[0] ?? 0
+    if (length >= IN_HEADER.size && length <= this.parts.answers.frame.bytes.length) this.#answer(length)
   }
 
   /** True when the device is gone: ENODEV after an unmount, ECONNABORTED or EPERM after an abort. */

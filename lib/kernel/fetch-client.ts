@@ -2,6 +2,7 @@ import { Worker } from 'node:worker_threads'
 import { describeError, type Log } from '../base/index.ts'
 import type { MissSink } from './answers.ts'
 import type { FetchMessage, FetchReply, ReadReply } from './fetch-messages.ts'
+import type { PendingRequests } from './pending.ts'
 
 /** Milliseconds until the reads of a fetch thread that died are asked again: what killed it may do so again. */
 const RECOVER_MS = 200
@@ -87,6 +88,8 @@ export class FetchMount implements MissSink {
   #ended = false
   /** Files that the kernel may read itself, by row. */
   readonly whole = new Map<number, string>()
+  /** Where reads are noted for the next server, on a kernel that cannot repeat them. */
+  pending: PendingRequests | undefined
   /** Hears of reads where the thread has no device to write to. */
   onReply: ((reply: ReadReply) => void) | undefined
 
@@ -101,7 +104,13 @@ export class FetchMount implements MissSink {
   }
 
   read(lo: number, hi: number, row: number, offset: number, bytes: number): void {
-    this.#post({ op: 'read', mount: this.#number, lo, hi, row, offset, bytes })
+    const slot = this.pending?.keep(lo, hi, row, offset, bytes) ?? -1
+    this.#post({ op: 'read', mount: this.#number, lo, hi, row, offset, bytes, slot })
+  }
+
+  /** Asks again what a server or thread that is dead had been asked. */
+  readAgain(): void {
+    for (const read of this.pending?.left() ?? []) this.#post({ op: 'read', mount: this.#number, ...read })
   }
 
   reached(block: number): void {

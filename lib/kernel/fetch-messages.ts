@@ -17,6 +17,8 @@ export type ReadMessage = {
   readonly row: number
   readonly offset: number
   readonly bytes: number
+  /** Where it is noted for the next server; -1: nowhere. */
+  readonly slot: number
 }
 
 export type MountMessage =

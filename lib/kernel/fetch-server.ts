@@ -4,6 +4,7 @@ import type { Fetcher } from '../vfs/index.ts'
 import { OPCODE, OUT_HEADER } from '../wire/index.ts'
 import type { Counters } from './counters.ts'
 import type { MountMessage, ReadMessage, ReadReply } from './fetch-messages.ts'
+import type { PendingRequests } from './pending.ts'
 import type { Trace } from './trace.ts'
 import { type Wait, WaitLog } from './wait-log.ts'
 
@@ -14,6 +15,8 @@ export interface FetchServerParts {
   readonly counters: Counters
   readonly log: Log
   readonly trace?: Trace | undefined
+  /** Where reads are noted until they are answered. */
+  readonly pending?: PendingRequests | undefined
   /** The file at `path` holds the row's content, whole. */
   readonly onWhole: (row: number, path: string) => void
   /** What a read came to, where there is no device. */
@@ -45,6 +48,11 @@ export class FetchServer {
     else this.#waiting.get(`${message.hi}.${message.lo}`)?.abort()
   }
 
+  /** No read waits any more. */
+  close(): void {
+    this.#parts.pending?.close()
+  }
+
   /** Tells the session of a large file that lies whole in one piece. */
   async #announce(row: number): Promise<void> {
     const path = await this.#parts.fetcher.wholeFile(row)
@@ -72,6 +80,7 @@ export class FetchServer {
     } catch (error) {
       this.#reply(message, this.#errnoOf(error, stop.signal.aborted, message.row), [], 0, wait)
     } finally {
+      this.#parts.pending?.clear(message.slot)
       this.#waiting.delete(key)
       counters.observe(OPCODE.read, this.waits.end(wait) * 1000, true)
     }

@@ -125,7 +125,7 @@ export function unregisterMount(id: string): void {
   const dir = runtimeDir()
   const stem = join(dir, checkId(id))
   rmSync(`${stem}.json`, { force: true })
-  for (const kind of ['sock', 'state', 'opens']) rmSync(`${stem}.${kind}`, { force: true })
+  for (const kind of ['sock', 'state', 'opens', 'pending']) rmSync(`${stem}.${kind}`, { force: true })
   // What a server was writing when it was killed.
   const torn = existsSync(dir) ? readdirSync(dir).filter((name) => name.startsWith(`${id}.`)) : []
   for (const name of torn) if (name.endsWith('.tmp')) rmSync(join(dir, name), { force: true })

@@ -28,7 +28,9 @@ export class Session {
   /** Serves one more device from now on. */
   add(parts: ChannelParts): void {
     this.#poll.add(parts.fd)
-    this.#channels.set(parts.fd, new Channel(parts))
+    const channel = new Channel(parts)
+    this.#channels.set(parts.fd, channel)
+    channel.recover()
   }
 
   /** Does not wait for this descriptor any more; call before it is closed. */

@@ -29,6 +29,7 @@ export {
   direntBytes,
   FOREVER_S,
   makeWords,
+  wordsOver,
   putAttr,
   putAttrOut,
   putDirent,

@@ -22,6 +22,11 @@ export function makeWords(byteLength: number): Words {
   return { bytes: Buffer.from(memory), u32: new Uint32Array(memory) }
 }
 
+/** The same over memory that is there; both views begin at a multiple of 4. */
+export function wordsOver(memory: ArrayBuffer, offset: number, byteLength: number): Words {
+  return { bytes: Buffer.from(memory, offset, byteLength), u32: new Uint32Array(memory, offset, byteLength >> 2) }
+}
+
 /** The header of a reply of `len` bytes in all; `error` is an errno or 0. */
 export function putOutHeader(u32: Uint32Array, len: number, error: number, uniqueLo: number, uniqueHi: number): void {
   u32[OUT_HEADER.len / 4] = len
