@@ -1,6 +1,8 @@
-import { join } from 'node:path'
+import { constants } from 'node:fs'
+import { access } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { isatty } from 'node:tty'
-import { FlistError } from '../base/index.ts'
+import { FlistError, systemCode } from '../base/index.ts'
 import type { PackedImage } from '../make/index.ts'
 import { type BlockFormat, parseStoreRoute } from '../store/index.ts'
 import { cacheDirOf } from './cache.ts'
@@ -47,6 +49,7 @@ export async function convert(words: ConvertWords, report: ArchiveReport, signal
   }
   checkStores(stores)
   const sign = readSigningKeys(words.sign ?? [])
+  await checkFolder(words.archive)
   const image = await fetchImage(name, words, report, signal)
   let done = false
   const isTerminal = isatty(2)
@@ -96,6 +99,16 @@ async function fetchImage(name: string, words: ConvertWords, report: ArchiveRepo
   } finally {
     progress.end()
   }
+}
+
+/** Said before anything is fetched. */
+async function checkFolder(archive: string): Promise<void> {
+  await access(dirname(archive), constants.W_OK).catch((cause: unknown) => {
+    throw new FlistError('FLIST_SYSTEM', `Cannot write the archive "${archive}": ${systemCode(cause)}`, {
+      hint: 'Name a file in a folder that is there and that you may write to',
+      cause,
+    })
+  })
 }
 
 function sum(numbers: readonly number[]): number {

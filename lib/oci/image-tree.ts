@@ -152,6 +152,8 @@ export class ImageTree {
         todo.push(...linkParts(target).toReversed())
         continue
       }
+      // umoci writes whiteouts of what was in a folder that is a file now: there is nothing to hide.
+      if (node.children === undefined && !make) return undefined
       if (node.children === undefined) throw this.#damaged(entry, `"${part}" on its way is no folder`)
       walk.push(node)
       if (walk.length > LIMITS.treeDepthMax) throw imageLimit(nameIn(this.#where, entry.name), 'it lies too deep')

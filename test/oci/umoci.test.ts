@@ -105,6 +105,12 @@ const IMAGES: Readonly<Record<string, ImageSpec>> = {
       ),
     ],
   },
+  'whiteout-below-a-file': {
+    layers: [
+      layer(folder('d'), { name: 'd/a', data: 'a' }, folder('e'), { name: 'e/a', data: 'a' }),
+      layer({ name: 'd', data: 'a file now' }, { name: 'd/.wh.a' }, { name: 'e/.wh.a' }, { name: '.wh.e' }),
+    ],
+  },
   'links-across': {
     layers: [
       layer({ name: 'a', data: 'first a', mode: 0o600 }, { name: 'b', type: 'hardlink', target: 'a', mode: 0o600 }),

@@ -120,6 +120,7 @@ export class RegistrySource implements ImageSource {
 
   async close(done: boolean): Promise<void> {
     if (done) await this.#spool?.clear()
+    else this.#spool?.leave()
     await this.#transport.close()
   }
 

@@ -5,6 +5,8 @@ import { FlistError, LIMITS, systemCode } from '../../base/index.ts'
 import { type Digest, hasherOf } from '../digest.ts'
 
 const SUFFIX = '.layer'
+/** Of this process. */
+const IN_USE = new Set<string>()
 
 /**
  * Layers on their way from a registry, a file each in one folder: `sha256-HEX.PID.START.layer`. A file belongs to the process that it
@@ -42,7 +44,7 @@ export class Spool {
   /** The file of a layer, this process's own; what a process before has left of it is in it. */
   async file(digest: Digest): Promise<SpoolFile> {
     const stem = digest.replace(':', '-')
-    const path = join(this.#folder, `${stem}.${this.#owner}${SUFFIX}`)
+    const path = this.#free(stem)
     for (const name of await readdir(this.#folder)) {
       if (!name.startsWith(`${stem}.`) || lives(name)) continue
       const taken = await rename(join(this.#folder, name), path).then(
@@ -52,8 +54,18 @@ export class Spool {
       if (taken) break
     }
     const handle = await open(path, 'a+', 0o600)
-    this.#own.add(path)
     return new SpoolFile(path, handle, digest)
+  }
+
+  /** A name that no other conversion of this process uses now. */
+  #free(stem: string): string {
+    for (let number = 0; ; number += 1) {
+      const path = join(this.#folder, `${stem}.${number === 0 ? '' : `${number}.`}${this.#owner}${SUFFIX}`)
+      if (IN_USE.has(path)) continue
+      IN_USE.add(path)
+      this.#own.add(path)
+      return path
+    }
   }
 
   /** A file of another kind, which nobody takes over. */
@@ -64,9 +76,15 @@ export class Spool {
     return path
   }
 
-  /** Removes what this process has put here. Idempotent. */
+  /** Removes what this has put here. Idempotent. */
   async clear(): Promise<void> {
     for (const path of this.#own) await rm(path, { force: true })
+    this.leave()
+  }
+
+  /** Leaves what is here to who comes next. Idempotent. */
+  leave(): void {
+    for (const path of this.#own) IN_USE.delete(path)
     this.#own.clear()
   }
 }
