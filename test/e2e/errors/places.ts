@@ -180,6 +180,17 @@ export const PLACE_CASES: readonly ErrorCase[] = [
     hint: /folder/,
   },
   {
+    code: 'FLIST_NOT_TRUSTED',
+    when: 'a policy wants signatures, and the archive has none',
+    provoke: (place) => {
+      const policy = fresh(place, 'policy.toml')
+      writeFileSync(policy, '[allow]\nkeys = []\nunsigned = false\n')
+      return mount(place, '--policy', policy)
+    },
+    says: /debian\.fl".*policy\.toml"/,
+    hint: /who keeps the policy.*sha256:/,
+  },
+  {
     code: 'FLIST_SYSTEM',
     when: 'setup meets a read-only disk',
     provoke: (place) => flistfs(place, ['setup', '--prefix', disk(place, 'ro')]),
