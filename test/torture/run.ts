@@ -1,6 +1,7 @@
 /*
- * npm run torture -- [--seconds N] [--seed N]: ten minutes of everything that can go wrong, under readers who compare every byte. Needs
+ * npm run torture -- [--seconds N] [--seed N] [--calm]: ten minutes of everything that can go wrong, under readers who compare every byte. Needs
  * root and /dev/fuse. The same seed makes the same tree and the same torments in the same order; what meets what is chance.
+ * With --calm no server is killed, and the one there is must not grow.
  */
 import { writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -15,7 +16,9 @@ const GIVE_UP_MS = 400_000
 const CLEAN_MS = 120_000
 const FAULTS_SHOWN = 20
 
-const { values } = parseArgs({ options: { seconds: { type: 'string' }, seed: { type: 'string' } } })
+const { values } = parseArgs({
+  options: { seconds: { type: 'string' }, seed: { type: 'string' }, calm: { type: 'boolean' } },
+})
 const seconds = Number(values.seconds ?? SECONDS)
 const seed = Number(values.seed ?? Date.now() % 1_000_000)
 if (!(seconds > 0) || !Number.isSafeInteger(seed)) throw new RangeError('--seconds and --seed are numbers')
@@ -25,7 +28,7 @@ if (NO_MOUNT) {
 }
 
 const lab = new Lab()
-const torture = new Torture(lab, { seconds, seed })
+const torture = new Torture(lab, { seconds, seed, calm: values.calm ?? false })
 console.log(`seed ${seed}, ${seconds} s`)
 let ending = false
 

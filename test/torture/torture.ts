@@ -20,10 +20,16 @@ const PATIENCE = '150s'
 /** Descriptors of a server that has nothing to do but hold its cache. */
 const DESCRIPTORS_MAX = 80
 const SETTLE_MS = 60_000
+const SAMPLE_MS = 1000
+const TENTHS = 10
+/** What readers have on their way differs from moment to moment. */
+const GROWTH_MAX = 48 * MIB
 
 export interface TortureOptions {
   readonly seconds: number
   readonly seed: number
+  /** No server is killed or replaced: the one there is shows what it keeps over time. */
+  readonly calm: boolean
 }
 
 /** A mount with what stands for it. */
@@ -46,6 +52,8 @@ export class Torture {
   #upgradeMs = 0
   #peakBytes = 0
   #endBytes: number[] = []
+  /** Resident bytes of all servers together, each second. */
+  readonly #samples: number[] = []
   #endAt = 0
 
   constructor(lab: Lab, options: TortureOptions) {
@@ -71,13 +79,13 @@ export class Torture {
     const cache = new CacheTorment(this.#lab, this.#lab.cache, this.#random(1), thorough)
     const reading = this.#readers(places, tree)
     await Promise.all([
-      this.#kill(victims, this.#random(2)),
-      this.#upgrade(victims, this.#random(3)),
+      ...(this.#options.calm ? [] : [this.#kill(victims, this.#random(2)), this.#upgrade(victims, this.#random(3))]),
       this.#loop(this.#random(4), 1000, 4000, (own) => changeStores(this.#stores, own)),
       this.#loop(this.#random(5), 1000, 5000, () => cache.one()),
       this.#herd(places, tree, this.#random(6)),
       this.#watch(victims),
     ])
+    if (this.#options.calm) this.#checkFlat()
     cache.calm()
     for (const store of this.#stores) [store.behaviour, store.delayMs] = ['serve', 0]
     this.#note('all is well again')
@@ -108,7 +116,25 @@ export class Torture {
       `${kills} kills, ${upgrades} upgrades (slowest ${this.#upgradeMs} ms), ${torments} torments, ${asked} requests to the stores`,
       `longest stall ${ms} ms (${operation} of "${path}" until ${at})`,
       `memory of a server: peak ${toMib(this.#peakBytes)}, at the end ${this.#endBytes.map(toMib).join(' and ')}`,
+      ...(this.#options.calm ? [`memory by tenths of the time: ${this.#tenths().map(toMib).join(', ')}`] : []),
     ]
+  }
+
+  /** Medians of each tenth of the run. */
+  #tenths(): number[] {
+    const size = Math.floor(this.#samples.length / TENTHS)
+    if (size === 0) return []
+    return Array.from({ length: TENTHS }, (_, nth) => {
+      const part = this.#samples.slice(nth * size, (nth + 1) * size).toSorted((a, b) => a - b)
+      return part[size >> 1] ?? 0
+    })
+  }
+
+  /** The first tenth fills tables and caches; from then on memory stays what it is. */
+  #checkFlat(): void {
+    const [, second = 0, ...rest] = this.#tenths()
+    const last = Math.max(0, ...rest.slice(-2))
+    if (last > second + GROWTH_MAX) this.#fault(`memory grew from ${toMib(second)} to ${toMib(last)}`)
   }
 
   #random(nth: number): Random {
@@ -220,9 +246,14 @@ export class Torture {
   }
 
   async #watch(victims: readonly Victim[]): Promise<void> {
+    let sampleAt = Date.now()
     while (Date.now() < this.#endAt) {
-      for (const pid of victims.flatMap(({ supervisor }) => serversOf(supervisor))) {
-        this.#peakBytes = Math.max(this.#peakBytes, memoryOf(pid, 'VmHWM'))
+      // They share one.
+      const pids = new Set(victims.flatMap(({ supervisor }) => serversOf(supervisor)))
+      for (const pid of pids) this.#peakBytes = Math.max(this.#peakBytes, memoryOf(pid, 'VmHWM'))
+      if (Date.now() >= sampleAt) {
+        this.#samples.push([...pids].reduce((sum, pid) => sum + memoryOf(pid, 'VmRSS'), 0))
+        sampleAt += SAMPLE_MS
       }
       await sleep(200)
     }
