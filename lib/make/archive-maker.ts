@@ -1,5 +1,5 @@
 import { FlistError, systemCode } from '../base/index.ts'
-import { hashArchive, TreeBuilder, writeArchive } from '../flist/index.ts'
+import { hashArchive, type Route, TreeBuilder, writeArchive } from '../flist/index.ts'
 import { type BlockFormat, hashBytesOf, type OpenSinks, openSinks, publicUrl, type StoreRoute } from '../store/index.ts'
 import { type BlockTotals, BlockWriter } from './block-writer.ts'
 import type { SigningKey } from './sign/private-key.ts'
@@ -79,6 +79,25 @@ export class ArchiveMaker {
     for (let at = 0; at < refs.length; at += 2 * half) {
       this.tree.addBlock(entry, refs.subarray(at, at + half), refs.subarray(at + half, at + 2 * half))
     }
+  }
+
+  /** Whether blocks of an archive with these routes are for certain in the stores of this one. */
+  sharesStores(routes: readonly Route[]): boolean {
+    const { stores, baseDir } = this.#options
+    const isTheirs = (start: number, end: number, url: string): boolean =>
+      routes.some((route) => route.start <= start && route.end >= end && route.url === url)
+    return stores.every(
+      ({ start, end, url }) => isTheirs(start, end, publicUrl(url, baseDir)) || isTheirs(start, end, url),
+    )
+  }
+
+  /** Whether the stores of this one have all these blocks. */
+  async hasBlocks(refs: Buffer, signal: AbortSignal): Promise<boolean> {
+    const half = this.tree.hashBytes
+    for (let at = 0; at < refs.length; at += 2 * half) {
+      if (!(await this.#sinks.has(refs.subarray(at, at + half), signal))) return false
+    }
+    return true
   }
 
   /** Throws FLIST_STORE_*, FLIST_LIMIT, FLIST_SYSTEM, FLIST_INTERRUPTED. */

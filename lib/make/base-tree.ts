@@ -1,4 +1,4 @@
-import type { FlistIndex } from '../flist/index.ts'
+import type { FlistIndex, Route } from '../flist/index.ts'
 import type { FileStat } from '../system/index.ts'
 import { FILE_TYPE } from '../flist/index.ts'
 import { LIMITS } from '../base/index.ts'
@@ -17,6 +17,10 @@ export class BaseTree {
   constructor(index: FlistIndex, madeAt: number) {
     this.#index = index
     this.#trustedUntil = index.mtimeNs === undefined && index.ctimeNs === undefined ? madeAt - 2 : Infinity
+  }
+
+  get routes(): readonly Route[] {
+    return this.#index.routes
   }
 
   /** Row of a name in a folder's row, or -1. */

@@ -11,10 +11,13 @@ import {
   resultBytes,
   STATE,
 } from '../store/index.ts'
-import { closeFd, errno, FileStat, OPEN_FILE, openAt, pread } from '../system/index.ts'
+import { closeFd, FileStat, OPEN_FILE, openAt } from '../system/index.ts'
+import { BlockSender } from './block-sender.ts'
 import type { FileOutcome, FileTask } from './file-task.ts'
+import { isHole } from './holes.ts'
 import { IdSet } from './id-set.ts'
 import { ByteBatch, FileBatch, type PieceOwner, type Pieces } from './piece-batch.ts'
+import { readBlock } from './read-block.ts'
 
 /** Times a file that changes is read before it is taken as it comes. */
 const TRIES_MAX = 3
@@ -52,8 +55,7 @@ export class BlockWriter {
   #threads: BlockPool | undefined
   readonly #hashBytes: number
   readonly #seen = new IdSet()
-  /** Blocks on their way, by id. */
-  readonly #away = new Map<string, Promise<void>>()
+  readonly #sender: BlockSender
   readonly #contents: Buffer[] = []
   readonly #zeros = new Map<number, Promise<Buffer>>()
   readonly #spare: SharedArrayBuffer[] = []
@@ -62,7 +64,6 @@ export class BlockWriter {
   #bytes = new ByteBatch()
   /** Batches and files that are not done. */
   #busy = 0
-  #sending = 0
   #waiting: (() => void)[] = []
   #failure: unknown
   readonly totals: BlockTotals = { blocks: 0, newBlocks: 0, newBytes: 0 }
@@ -70,6 +71,7 @@ export class BlockWriter {
   constructor(options: BlockWriterOptions) {
     this.#options = options
     this.#hashBytes = hashBytesOf(options.format)
+    this.#sender = new BlockSender(options.sinks, options.signal)
   }
 
   get #pool(): BlockPool {
@@ -274,7 +276,7 @@ export class BlockWriter {
   async #room(): Promise<void> {
     this.#check()
     await this.#pool.room()
-    while (this.#sending > SENDING_BYTES_MAX && this.#failure === undefined) {
+    while (this.#sender.bytes > SENDING_BYTES_MAX && this.#failure === undefined) {
       await new Promise<void>((resolve) => this.#waiting.push(resolve))
     }
     this.#check()
@@ -316,27 +318,14 @@ export class BlockWriter {
       if ((flags & RESULT_FLAG.fresh) !== 0) this.#countFresh(id, storedBytes)
       const away = (flags & RESULT_FLAG.returned) === 0 ? undefined : stored[returned++]
       if (away === undefined) this.#pieceDone(owner)
-      else sent.push(this.#sendAway(Buffer.from(id), away, isFirst).then(() => this.#pieceDone(owner)))
+      else sent.push(this.#send(Buffer.from(id), away, isFirst).then(() => this.#pieceDone(owner)))
     }
     if (sent.length > 0) await Promise.all(sent)
   }
 
-  /** Blocks that are the same are sent once: those after the first wait for it. */
-  #sendAway(id: Buffer, stored: Uint8Array, isFirst: boolean): Promise<void> {
-    const hex = id.toString('hex')
-    if (!isFirst) return this.#away.get(hex) ?? Promise.resolve()
-    const { sinks, signal } = this.#options
-    this.#sending += stored.length
-    const bytes = Buffer.from(stored.buffer, stored.byteOffset, stored.byteLength)
-    const sending = sinks.send(id, bytes, signal).then((isFresh) => {
-      if (isFresh) this.#countFresh(id, stored.length)
-    })
-    this.#away.set(hex, sending)
-    return sending.finally(() => {
-      this.#away.delete(hex)
-      this.#sending -= stored.length
-      this.#wake()
-    })
+  async #send(id: Buffer, stored: Uint8Array, isFirst: boolean): Promise<void> {
+    const isFresh = await this.#sender.send(id, stored, isFirst).finally(() => this.#wake())
+    if (isFresh) this.#countFresh(id, stored.length)
   }
 
   #countFresh(id: Buffer, bytes: number): void {
@@ -393,21 +382,3 @@ export class BlockWriter {
 
 /** No errno: the name is another thing's now. */
 export const NO_LONGER_A_FILE = -1
-
-function isHole(task: FileTask, index: number): boolean {
-  for (const [from, to] of task.holes) if (index >= from && index < to) return true
-  return false
-}
-
-/** Bytes of a file, fewer only at its end; or an errno. */
-function readBlock(fd: number, offset: number, bytes: number): Buffer | number {
-  const block = Buffer.allocUnsafe(bytes)
-  let done = 0
-  while (done < bytes) {
-    const got = pread(fd, block.subarray(done), bytes - done, offset + done)
-    if (got < 0) return errno()
-    if (got === 0) break
-    done += got
-  }
-  return block.subarray(0, done)
-}

@@ -1,5 +1,6 @@
 import { errnoName, LIMITS } from '../base/index.ts'
 import { seekData, seekHole } from '../system/index.ts'
+import type { FileTask } from './file-task.ts'
 
 /** `[from, to)` of the blocks of a file that lie in holes as a whole. Nothing where the file system does not say. */
 export function findHoles(fd: number, size: number): readonly (readonly [number, number])[] {
@@ -19,4 +20,10 @@ export function findHoles(fd: number, size: number): readonly (readonly [number,
     at = end
   }
   return holes
+}
+
+/** Whether a block of a file lies in a hole. */
+export function isHole(task: FileTask, index: number): boolean {
+  for (const [from, to] of task.holes) if (index >= from && index < to) return true
+  return false
 }

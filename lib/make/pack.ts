@@ -47,8 +47,8 @@ export async function packFolder(request: PackRequest, signal: AbortSignal): Pro
   const onBytes = (bytes: number): void => request.onProgress?.({ bytes, entries: walk?.counters.entries ?? 0 })
   try {
     await using maker = await ArchiveMaker.open({ ...request, onBytes }, signal)
-    walk = new FolderWalk(maker, problems, walkOptions(request))
-    await walk.walk(fd, signal)
+    walk = new FolderWalk(maker, problems, walkOptions(request), signal)
+    await walk.walk(fd)
     const made = await maker.finish(signal)
     const { reused } = walk.counters
     return { ...made, reused, problemCount: problems.count, problems: problems.list }

@@ -15,6 +15,7 @@ import {
 } from '../system/index.ts'
 import type { ArchiveMaker } from './archive-maker.ts'
 import type { BaseTree } from './base-tree.ts'
+import type { FileTask } from './file-task.ts'
 import { readXattrs, type Xattr } from './file-xattrs.ts'
 import { findHoles } from './holes.ts'
 import { type Attributes, LinkGroups, pathOf, type Place } from './link-groups.ts'
@@ -74,6 +75,9 @@ export class FolderWalk {
   readonly #problems: Problems
   readonly #options: WalkOptions
   readonly #stat = new FileStat()
+  readonly #signal: AbortSignal
+  /** Blocks of the base are in the stores; else they are looked for one by one. */
+  readonly #sharesStores: boolean
   readonly #links: LinkGroups
   readonly #target = Buffer.allocUnsafeSlow(LIMITS.linkTargetBytesMax + 1)
   readonly #pending: Pending[] = []
@@ -81,7 +85,9 @@ export class FolderWalk {
   #turn = 0
   readonly counters: WalkCounters = { entries: 0, reused: 0 }
 
-  constructor(maker: ArchiveMaker, problems: Problems, options: WalkOptions) {
+  constructor(maker: ArchiveMaker, problems: Problems, options: WalkOptions, signal: AbortSignal) {
+    this.#signal = signal
+    this.#sharesStores = options.base !== undefined && maker.sharesStores(options.base.routes)
     this.#tree = maker.tree
     this.#maker = maker
     this.#problems = problems
@@ -90,7 +96,7 @@ export class FolderWalk {
   }
 
   /** `fd` is the root's. */
-  async walk(fd: number, signal: AbortSignal): Promise<void> {
+  async walk(fd: number): Promise<void> {
     const stat = this.#stat
     const failed = stat.of(fd)
     if (failed < 0) throw new FlistError('FLIST_SYSTEM', `Cannot read the folder to pack: ${errnoName(-failed)}`)
@@ -103,14 +109,14 @@ export class FolderWalk {
     this.#pending.push({ above, name: HERE, path: EMPTY, entry: root, baseRow: 0, chain })
     try {
       for (let next = this.#pending.pop(); next !== undefined; next = this.#pending.pop()) {
-        await this.#readFolder(next, signal)
+        await this.#readFolder(next)
       }
     } finally {
       for (const { above } of this.#pending.splice(0)) above.release()
     }
   }
 
-  async #readFolder(pending: Pending, signal: AbortSignal): Promise<void> {
+  async #readFolder(pending: Pending): Promise<void> {
     const flags = this.#options.follow ? OPEN_FOLDER & ~constants.O_NOFOLLOW : OPEN_FOLDER
     const fd = openAt(pending.above.fd, pending.name, flags)
     pending.above.release()
@@ -128,7 +134,7 @@ export class FolderWalk {
         this.#turn += 1
         if (this.#turn % ENTRIES_PER_TURN !== 0) continue
         await nextTurn()
-        signal.throwIfAborted()
+        this.#signal.throwIfAborted()
       }
       for (const each of below) this.#pending.push(each)
     } finally {
@@ -205,10 +211,13 @@ export class FolderWalk {
     const { follow = false, base } = this.#options
     const attributes = this.#attributes(stat.size)
     const known = base?.unchanged(base.child(pending.baseRow, place.name), stat)
-    if (known !== undefined) {
+    const reuse = (refs: Buffer): void => {
       this.counters.reused += 1
-      const xattrs = known.xattrs ?? readXattrs(xattrPath(prefix, ended), follow)
-      this.#addFile(place, attributes, xattrs, known.refs, linkKey)
+      const xattrs = known?.xattrs ?? readXattrs(xattrPath(prefix, ended), follow)
+      this.#addFile(place, attributes, xattrs, refs, linkKey)
+    }
+    if (known !== undefined && this.#sharesStores) {
+      reuse(known.refs)
       return undefined
     }
     const stamp = Buffer.allocUnsafe(STAMP_BYTES)
@@ -216,7 +225,7 @@ export class FolderWalk {
     const size = stat.size
     const isSparse = size > LIMITS.blockBytesMax && stat.allocated < size
     const holes = isSparse ? holesOf(folder.fd, ended, size) : []
-    return this.#maker.writer.addFile({
+    const task: FileTask = {
       folder,
       name: ended,
       follow,
@@ -234,6 +243,10 @@ export class FolderWalk {
         const its = outcome.bytes === attributes.size ? attributes : { ...attributes, size: outcome.bytes }
         this.#addFile(place, its, xattrs, outcome.refs, linkKey)
       },
+    }
+    if (known === undefined) return this.#maker.writer.addFile(task)
+    return this.#maker.hasBlocks(known.refs, this.#signal).then((isThere) => {
+      return isThere ? reuse(known.refs) : this.#maker.writer.addFile(task)
     })
   }
 

@@ -101,7 +101,7 @@ export class BlockPool {
   #break(error: unknown): void {
     this.#broken ??= error
     for (const lane of this.#lanes) {
-      for (const { reject } of lane.pending.values()) reject(this.#broken)
+      for (const job of lane.pending.values()) job.reject(this.#broken)
       lane.pending.clear()
     }
     this.#wake()

@@ -1,3 +1,5 @@
+import { statSync } from 'node:fs'
+import { join } from 'node:path'
 import { FlistError, LIMITS } from '../base/index.ts'
 import { openSink } from './open.ts'
 import type { BlockSink } from './sink.ts'
@@ -21,6 +23,8 @@ export interface OpenSinks {
    * FLIST_STORE_*, FLIST_TIMEOUT, FLIST_INTERRUPTED.
    */
   send(id: Buffer, stored: Buffer, signal: AbortSignal): Promise<boolean>
+  /** Whether every store that takes the block has it, folders too. Throws as `send`. */
+  has(id: Buffer, signal: AbortSignal): Promise<boolean>
   [Symbol.asyncDispose](): Promise<void>
 }
 
@@ -67,8 +71,22 @@ export async function openSinks(routes: readonly StoreRoute[], baseDir: string):
       const fresh = await Promise.all(takers.map(({ sink }) => sendTo(sink, id, stored, signal)))
       return fresh.includes(true)
     },
+    async has(id, signal) {
+      const first = id[0] ?? 0
+      const takes = ({ start, end }: { start: number; end: number }): boolean => first >= start && first <= end
+      const hex = id.toString('hex')
+      const isHere = folders.filter(takes).every(({ path }) => isBlock(join(path, hex.slice(0, 2), hex)))
+      if (!isHere) return false
+      const found = await Promise.all(members.filter(takes).map(({ sink }) => sink.has(id, signal)))
+      return found.every(Boolean)
+    },
     [Symbol.asyncDispose]: () => disposeAll(opened.values()),
   }
+}
+
+function isBlock(path: string): boolean {
+  const about = statSync(path, { throwIfNoEntry: false })
+  return about !== undefined && about.isFile() && about.size > 0
 }
 
 async function sendTo(sink: BlockSink, id: Buffer, stored: Buffer, signal: AbortSignal): Promise<boolean> {

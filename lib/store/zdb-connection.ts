@@ -125,7 +125,8 @@ function checkExists(name: string, reply: unknown): boolean {
 /** 0-db answers with the key, or with nothing where it has this value under it already; redis with OK. */
 function checkStored(name: string, id: Buffer, reply: unknown): void {
   const isKey = Buffer.isBuffer(reply) && reply.equals(id)
-  if (isKey || reply === null || String(reply) === 'OK') return
+  const isOk = reply === 'OK' || (Buffer.isBuffer(reply) && reply.toString('latin1') === 'OK')
+  if (isKey || isOk || reply === null) return
   throw storeError('FLIST_STORE_PROTOCOL', name, 'SET was answered by another key', PROTOCOL_HINT)
 }
 

@@ -7,7 +7,7 @@ import t, { type Test } from 'tap'
 import { openSource } from '../../lib/store/open.ts'
 import type { BlockSource } from '../../lib/store/port.ts'
 import { makeBlock, NEVER, type TestBlock } from './blocks.ts'
-import { freePort, listen, NO_REDIS, startRedis } from './redis-server.ts'
+import { listen, NO_REDIS, startRedis } from './redis-server.ts'
 import { storeSuite } from './store-suite.ts'
 
 const SECRET = 'hunter2-s3cr3t'
