@@ -1,5 +1,4 @@
-import { closeSync, ftruncateSync, openSync } from 'node:fs'
-import { release } from 'node:os'
+import { closeSync, ftruncateSync, openSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { LIMITS } from '../base/index.ts'
 import { mapFile, type Mapping } from '../system/index.ts'
