@@ -40,36 +40,23 @@ export function signedStatement(index: FlistIndex): string {
 const SECTIONS: Readonly<Record<string, (index: FlistIndex, hash: Hash) => void>> = {
   names: (index, hash) => {
     const { nameAt, names, rowCount } = index
-    words(index, hash, 1, (row) => (nameAt[row + 1] ?? 0) - (nameAt[row] ?? 0))
+    words(index, hash, (row) => (nameAt[row + 1] ?? 0) - (nameAt[row] ?? 0))
     bytes(hash, names.subarray(nameAt[0] ?? 0, nameAt[rowCount] ?? 0))
   },
   parents: ({ parent }, hash) => bytes(hash, parent),
   leaders: ({ leader }, hash) => bytes(hash, leader),
   modes: ({ mode }, hash) => bytes(hash, mode),
-  owners: (index, hash) =>
-    words(
-      index,
-      hash,
-      2,
-      (row) => index.owners[2 * (index.owner[row] ?? 0)] ?? 0,
-      (row) => index.owners[2 * (index.owner[row] ?? 0) + 1] ?? 0,
-    ),
-  sizes: (index, hash) =>
-    words(
-      index,
-      hash,
-      2,
-      (row) => (index.size[row] ?? 0) % 2 ** 32,
-      (row) => Math.floor((index.size[row] ?? 0) / 2 ** 32),
-    ),
-  devices: (index, hash) =>
-    words(index, hash, 1, (row) => (isDevice(index.mode[row] ?? 0) ? (index.first[row] ?? 0) : 0)),
+  uids: (index, hash) => words(index, hash, (row) => index.owners[2 * (index.owner[row] ?? 0)] ?? 0),
+  gids: (index, hash) => words(index, hash, (row) => index.owners[2 * (index.owner[row] ?? 0) + 1] ?? 0),
+  // Doubles of whole numbers: below 2^53 each has one form.
+  sizes: ({ size }, hash) => bytes(hash, size),
+  devices: (index, hash) => words(index, hash, (row) => (isDevice(index.mode[row] ?? 0) ? (index.first[row] ?? 0) : 0)),
   mtimes: (index, hash) => times(index, hash, index.mtime, index.mtimeNs),
   ctimes: (index, hash) => times(index, hash, index.ctime, index.ctimeNs),
   targets: (index, hash) => {
     const { names, first, count } = index
     const length = (row: number): number => (typeOf(index, row) === FILE_TYPE.link ? (count[row] ?? 0) : 0)
-    words(index, hash, 1, length)
+    words(index, hash, length)
     for (let row = 0; row < index.rowCount; row += 1) {
       const from = first[row] ?? 0
       if (length(row) > 0) hash.update(names.subarray(from, from + length(row)))
@@ -77,7 +64,7 @@ const SECTIONS: Readonly<Record<string, (index: FlistIndex, hash: Hash) => void>
   },
   // Those of a leader are also its other names'. They lie in the order of the rows.
   blocks: (index, hash) => {
-    words(index, hash, 1, (row) =>
+    words(index, hash, (row) =>
       index.leader[row] === row && typeOf(index, row) === FILE_TYPE.file ? (index.count[row] ?? 0) : 0,
     )
     bytes(hash, index.ids)
@@ -120,21 +107,15 @@ function bytes(hash: Hash, { buffer, byteOffset, byteLength }: ArrayBufferView):
 /** Seconds as i64 and nanoseconds as u32, where the index has none too. */
 function times(index: FlistIndex, hash: Hash, seconds: Int32Array, fractions: Uint32Array | undefined): void {
   bytes(hash, seconds)
-  words(index, hash, 1, (row) => fractions?.[row] ?? 0)
+  words(index, hash, (row) => fractions?.[row] ?? 0)
 }
 
-/** Some u32 for each row, little-endian as all machines are that Node runs on. */
-function words(index: FlistIndex, hash: Hash, width: number, ...of: readonly ((row: number) => number)[]): void {
-  const piece = new Uint32Array(width * ROWS_PER_PIECE)
+/** A u32 for each row, little-endian as all machines are that Node runs on. */
+function words(index: FlistIndex, hash: Hash, of: (row: number) => number): void {
+  const piece = new Uint32Array(ROWS_PER_PIECE)
   for (let from = 0; from < index.rowCount; from += ROWS_PER_PIECE) {
     const to = Math.min(from + ROWS_PER_PIECE, index.rowCount)
-    let at = 0
-    for (let row = from; row < to; row += 1) {
-      for (let nth = 0; nth < width; nth += 1) {
-        piece[at] = of[nth]?.(row) ?? 0
-        at += 1
-      }
-    }
-    hash.update(piece.subarray(0, at))
+    for (let row = from; row < to; row += 1) piece[row - from] = of(row)
+    hash.update(piece.subarray(0, to - from))
   }
 }
