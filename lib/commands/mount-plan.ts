@@ -50,7 +50,7 @@ export function planMount(options: ServeOptions, index: FlistIndex): MountPlan {
 }
 
 /** The options without what belongs to this process alone. */
-function wordsOf({
+export function wordsOf({
   onReady: _ready,
   signal: _signal,
   foreground: _foreground,

@@ -2,7 +2,7 @@ import { realpathSync, statSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { isatty } from 'node:tty'
 import { defaultCacheDir, describeError, FlistError, LIMITS, type LogLevel, systemCode } from '../base/index.ts'
-import { clearDead, MOUNT_TYPE, type ServeOptions, supervisor } from '../kernel/index.ts'
+import { clearDead, isKept, MOUNT_TYPE, type ServeOptions, supervisor } from '../kernel/index.ts'
 import type { ResolvedArchive } from '../store/index.ts'
 import { isAwaited, leaveTerminal, tellSupervisor } from './background.ts'
 import { notifyManager } from '../system/index.ts'
@@ -71,9 +71,22 @@ export interface MountReport {
  * (docs/decisions/050-one-start.md) the process leaves the terminal once it serves.
  */
 export async function mountArchive(request: MountRequest, report: MountReport, signal: AbortSignal): Promise<number> {
-  const background = isAwaited()
+  const mountBy = (serve: Serve, directory: string) => mountOn(request, directory, serve, report, signal)
+  if (isKept()) return (await import('./kept-mount.ts')).goOn(request, mountBy, report, signal)
   if (request.driver === 'fuse-native') await (await import('./serve-fuse-native.ts')).requireFuseNative(request)
-  const directory = await checkDirectory(request.directory)
+  return mountBy(await serverOf(request.driver), await checkDirectory(request.directory))
+}
+
+/** Serves what is to be mounted; the exit code is the result. */
+export type Serve = (options: ServeOptions) => Promise<number>
+
+async function mountOn(
+  request: MountRequest,
+  directory: string,
+  serve: Serve,
+  report: MountReport,
+  signal: AbortSignal,
+): Promise<number> {
   const cacheDir = resolve(request.cacheDir ?? defaultCacheDir())
   if (request.asZeroOs) refuseMounted(directory)
   if (request.stores.length > 0) await checkStores(request.stores, request.storesFromWords, report)
@@ -92,9 +105,9 @@ export async function mountArchive(request: MountRequest, report: MountReport, s
     digest,
     cacheDir,
     rw: request.rw !== undefined,
-    foreground: !background,
+    foreground: !isAwaited(),
   }
-  return (await serverOf(request.driver))({
+  return serve({
     archivePath: archive.path,
     archiveName: archive.name,
     indexPath,
@@ -118,24 +131,29 @@ export async function mountArchive(request: MountRequest, report: MountReport, s
     traceFile: request.traceFile === undefined ? undefined : resolve(request.traceFile),
     metrics: request.metrics,
     rw: request.rw && { upper: request.rw.upper === undefined ? undefined : resolve(request.rw.upper) },
-    foreground: !background,
+    foreground: result.foreground,
     ownProcess: request.ownProcess,
-    onReady: (server) => {
-      report.mounted({ ...result, pid: server })
-      // Another one serves it: this process has nothing more to do.
-      if (server !== process.pid) return
-      if (background) leaveTerminal()
-      const parent = supervisor()
-      if (parent !== undefined) tellSupervisor(parent)
-      if (background) return
-      const deaf = notifyManager(['READY=1', `STATUS=${archive.name} on ${directory}`])
-      if (deaf !== undefined) report.warn(`Cannot tell the service manager: ${deaf}`)
-    },
+    onReady: readiness(result, report),
     signal,
   })
 }
 
-async function serverOf(driver: MountRequest['driver']): Promise<(options: ServeOptions) => Promise<number>> {
+/** Tells whoever waits that a server has it. */
+export function readiness(result: Omit<MountResult, 'pid'>, report: MountReport): ServeOptions['onReady'] {
+  return (server) => {
+    report.mounted({ ...result, pid: server })
+    // Another one serves it: this process has nothing more to do.
+    if (server !== process.pid) return
+    if (!result.foreground) leaveTerminal()
+    const parent = supervisor()
+    if (parent !== undefined) tellSupervisor(parent)
+    if (!result.foreground) return
+    const deaf = notifyManager(['READY=1', `STATUS=${result.archive} on ${result.directory}`])
+    if (deaf !== undefined) report.warn(`Cannot tell the service manager: ${deaf}`)
+  }
+}
+
+async function serverOf(driver: MountRequest['driver']): Promise<Serve> {
   if (driver === 'fuse-native') return (await import('./serve-fuse-native.ts')).serveByFuseNative
   return (await import('./serve.ts')).serveMount
 }

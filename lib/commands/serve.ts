@@ -1,7 +1,15 @@
 import { closeSync } from 'node:fs'
 import type { FlistIndex } from '../flist/index.ts'
 import { openIndex } from '../flist/index.ts'
-import { heldBy, mayShare, openDevice, releaseServer, type ServeOptions, sharedKey } from '../kernel/index.ts'
+import {
+  heldBy,
+  keepDevice,
+  mayShare,
+  openDevice,
+  releaseServer,
+  type ServeOptions,
+  sharedKey,
+} from '../kernel/index.ts'
 import { findHost, HostDied, NotTaken } from './join.ts'
 import { JoinDoor } from './join-door.ts'
 
@@ -12,7 +20,7 @@ import type { ServedMount } from './served-mount.ts'
 import { Server } from './server.ts'
 
 /** For bin/supervise: the device is spent, and all begins again with a fresh one. */
-const BEGIN_AGAIN = 254
+export const BEGIN_AGAIN = 254
 
 /**
  * Mounts an archive. Where a server of the same circumstances runs it takes the mount, and this returns at once; else this process
@@ -67,6 +75,9 @@ async function serveHere(
   const host = new LocalHost(server, index, fd)
   try {
     await mountThrough(host, plan, index, fd, signal)
+    // A shared server has the holders of its mounts, and no service manager that is meant.
+    const deaf = key === undefined ? keepDevice(plan.id, fd) : undefined
+    if (deaf !== undefined) host.warn('the service manager cannot keep the device', deaf)
     onReady(process.pid)
     if (key !== undefined) {
       server.open(await JoinDoor.open(server, key))
@@ -113,6 +124,10 @@ class LocalHost implements Host {
 
   async drop(): Promise<void> {
     if (this.#mount !== undefined) await this.#server.end(this.#mount)
+  }
+
+  warn(message: string, error: string): void {
+    this.#mount?.log.warn(message, { error })
   }
 
   /** Nobody could be told of it. */

@@ -10,6 +10,7 @@ import {
   type FetchMount,
   type Frames,
   type Held,
+  letGoOfDevice,
   loadState,
   type MountRecord,
   OpenFiles,
@@ -157,6 +158,7 @@ export class ServedMount {
     // Whoever waits for the end of the mount waits for this. A holder without a record would stay for ever.
     endHolder(this.held)
     unregisterMount(id)
+    letGoOfDevice(id)
   }
 
   #opensKeeper(isHeir: boolean): OpensKeeper {

@@ -20,9 +20,8 @@ Type=notify
 NotifyAccess=all
 EnvironmentFile=/etc/flistfs/mounts/%i.conf
 ExecStart=${program} mount --foreground $OPTIONS -- \${ARCHIVE} %f
-ExecStop=${program} umount %f
-# Whose supervisor was killed or who stopped answering leaves nothing behind that would be in the way of the next start.
-ExecStopPost=-/bin/sh -c 'case "$$SERVICE_RESULT" in watchdog|signal|core-dump) exec "$$0" umount --force "$$1" ;; esac' ${program} %f
+# A restart goes on with what is mounted: open files, running programs and what lies on top never notice.
+ExecStop=${stopLine(program)}
 # Files that are open when the service is stopped are served on until their last user has gone.
 KillMode=process
 SendSIGKILL=no
@@ -32,13 +31,25 @@ WatchdogSec=2min
 # The first mount of an archive fetches and reads it whole.
 TimeoutStartSec=10min
 TimeoutStopSec=30
+# The manager keeps the device of the mount, so that it outlives supervisor and server.
 FileDescriptorStoreMax=4
+Environment=FLISTFS_FDSTORE=1
 OOMScoreAdjust=-500
 LimitNOFILE=65536
 
 [Install]
 WantedBy=remote-fs.target
 `
+}
+
+/** What a restart ends is the supervisor alone, which leaves without unmounting. Nothing else tells a restart from a stop. */
+function stopLine(program: string): string {
+  const script =
+    'systemctl list-jobs --full --no-legend | ' +
+    '{ while read -r job unit what state; do [ "$$unit $$what" = "$$1 restart" ] && exit 0; done; exit 1; } && ' +
+    // Whoever is asked twice, by the manager too, unmounts.
+    '{ kill -QUIT "$$MAINPID"; while kill -0 "$$MAINPID" 2>/dev/null; do sleep 0.1; done; exit 0; }; exec "$$0" umount "$$2"'
+  return `/bin/sh -c '${script}' ${program} %n %f`
 }
 
 /** A path as one word of a unit file: specifiers, variables, quotes and backslashes stand for themselves. */

@@ -20,6 +20,8 @@ export {
 } from './registry.ts'
 export type { MountListing, MountRecord, MountState } from './registry.ts'
 export type { ServeOptions, ServeWords } from './serve-options.ts'
+export { endKept, isKept, keepDevice, letGoOfDevice, takeKept } from './kept-device.ts'
+export type { KeptDevice } from './kept-device.ts'
 export { loadState, saveState } from './mount-state.ts'
 export { clearDead, unmount } from './unmount.ts'
 export type { UnmountOptions, UnmountResult } from './unmount.ts'

@@ -204,6 +204,11 @@ export function recordsOf(supervisor: ProcessName): MountRecord[] {
   )
 }
 
+/** The record of this id, whether or not anything of its mount is left. */
+export function recordNamed(id: string): MountRecord | undefined {
+  return ID.test(id) ? readRecord(join(runtimeDir(), `${id}.json`), id) : undefined
+}
+
 function stateOf(record: MountRecord, mounts: readonly MountEntry[]): MountState | undefined {
   const served = isServed(record)
   const mounted = mounts.some((entry) => isMountOf(entry, record))

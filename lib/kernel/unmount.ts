@@ -92,7 +92,7 @@ export async function clearDead(directory: string): Promise<boolean> {
 }
 
 /** Every waiting request fails at once, and every later one. */
-function abortConnection(connection: number): void {
+export function abortConnection(connection: number): void {
   const path = `${FUSECTL}/${connection}/abort`
   try {
     if (readdirSync(FUSECTL).length === 0) mount('none', FUSECTL, 'fusectl', 0, '')

@@ -26,6 +26,11 @@ export function claimChanges(changes: string, digest: string, owner: ProcessName
   }
 }
 
+/** For a mount that stands, whose owner has ended and is followed by this one. Throws FLIST_MOUNT_FAILED. */
+export function inheritChanges(changes: string, owner: ProcessName): void {
+  takeOwner(changes, owner)
+}
+
 /** The folder may be used by another mount. Call once unmounted, with who has it; idempotent. */
 export function releaseChanges(changes: string, owner: ProcessName): void {
   const path = join(changes, OWNER)

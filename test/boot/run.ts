@@ -122,6 +122,11 @@ t.test(`a Debian ${SUITE} that boots`, { skip }, async (t) => {
       await guest.wait(`systemctl is-active --quiet ${UNIT}`)
       t.equal(await guest.ok(CONNECTION), connection)
       t.equal(await guest.ok(`systemctl show ${UNIT} -p NRestarts`), 'NRestarts=1\n')
+      t.equal(
+        await guest.ok(`systemctl show ${UNIT} -p NFileDescriptorStore`),
+        'NFileDescriptorStore=1\n',
+        'still kept',
+      )
       t.match(await guest.ok(`journalctl --no-pager -u ${UNIT}`), /another server goes on .*why="it was kept"/)
     })
 
@@ -132,6 +137,7 @@ t.test(`a Debian ${SUITE} that boots`, { skip }, async (t) => {
       t.equal(await guest.ok(CONNECTION), connection)
       t.not(await server(), before)
       t.equal(await guest.ok(`systemctl show ${UNIT} -p Result,ActiveState`), 'Result=success\nActiveState=active\n')
+      t.comment(await guest.ok(`journalctl --no-pager -u ${UNIT}`))
     })
 
     await t.test('the watchdog ends a server that hangs, and the mount goes on', async (t) => {

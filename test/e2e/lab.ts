@@ -200,10 +200,8 @@ export class Lab {
   /** Kills supervisors, servers and holders together, as nothing but a person or the kernel short of memory would. */
   async killAll(): Promise<void> {
     const supervisors = this.servers().filter((pid) => commandLine(pid).includes('bin/supervise'))
-    // Holders are among them: a server that sees one end unmounts.
-    for (const pid of this.servers()) if (!supervisors.includes(pid)) process.kill(pid, 'SIGSTOP')
-    for (const pid of supervisors) process.kill(pid, 'SIGKILL')
-    for (const pid of this.servers()) process.kill(pid, 'SIGKILL')
+    for (const pid of supervisors) killGently(pid)
+    for (const pid of this.servers()) killGently(pid)
     await until(() => this.servers().length === 0)
   }
 
@@ -272,6 +270,15 @@ export async function until(holds: () => boolean | Promise<boolean>, timeoutMs =
 export function abortConnection(minor: number): void {
   const path = `${FUSECTL}/${minor}/abort`
   if (existsSync(path)) writeFileSync(path, '1')
+}
+
+/** One that has just ended is as good. */
+function killGently(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch {
+    // No such process.
+  }
 }
 
 function hasEnvironment(pid: string, setting: string): boolean {
