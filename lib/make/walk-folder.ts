@@ -65,7 +65,7 @@ interface Chain {
 const EMPTY = Buffer.alloc(0)
 const HERE = Buffer.from('.\0')
 const ENTRIES_PER_TURN = 512
-/** What a folder's own file system says of its size is no property of the tree. */
+/** Of every folder, where the archive shall not tell when and where the tree was made. */
 const FOLDER_BYTES = 4096
 
 /** Walks a folder into a tree, its files' blocks made on the way: all is known once the maker has finished. */
@@ -103,7 +103,7 @@ export class FolderWalk {
     this.#rootSystem = stat.system
     const chain = this.#chain(undefined)
     const place: Place = { parent: -1, name: EMPTY, folder: EMPTY }
-    const root = this.#add(place, this.#attributes(FOLDER_BYTES))
+    const root = this.#add(place, this.#attributes(this.#folderBytes()))
     this.#xattrsTo(root, place, readXattrs(Buffer.from(`/proc/self/fd/${fd}\0`), true))
     const above = new OpenFolder(openAt(fd, HERE, OPEN_FOLDER))
     this.#pending.push({ above, name: HERE, path: EMPTY, entry: root, baseRow: 0, chain })
@@ -193,7 +193,7 @@ export class FolderWalk {
     const chain = this.#chain(pending.chain)
     if (chain !== undefined && isCircle(chain))
       return this.#problems.add(pathOf(place), 'loop', 'it leads back to a folder above it')
-    const entry = this.#add(place, this.#attributes(FOLDER_BYTES))
+    const entry = this.#add(place, this.#attributes(this.#folderBytes()))
     this.#xattrsTo(entry, place, readXattrs(xattrPath(prefix, ended), this.#options.follow ?? false))
     if (isElsewhere) return
     const baseRow = base?.child(pending.baseRow, place.name) ?? -1
@@ -275,6 +275,11 @@ export class FolderWalk {
     if (target !== undefined) this.#tree.setTarget(entry, target)
     this.#xattrsTo(entry, place, readXattrs(xattrPath(prefix, ended), this.#options.follow ?? false))
     if (linkKey !== '') this.#links.found(linkKey, entry, attributes)
+  }
+
+  /** What the file system says goes by how the folder grew: a copy of the tree may have another. */
+  #folderBytes(): number {
+    return this.#options.time === undefined ? this.#stat.size : FOLDER_BYTES
   }
 
   #attributes(size: number): Attributes {
