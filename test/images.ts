@@ -1,14 +1,16 @@
 /*
  * The long form of the tests of images (`npm run test:images`): a Debian made by mmdebstrap (or the tar named by FLISTFS_DEBIAN_TAR), changed
- * into layers by umoci, packed with zstd by skopeo; each image converted and compared with what umoci unpacks and buildah mounts.
+ * into layers by umoci, packed with zstd by skopeo, and small images made by chance (FLISTFS_RANDOM_IMAGES of them); each converted and compared with what umoci unpacks and buildah mounts.
  */
 import { execFileSync, spawnSync } from 'node:child_process'
 import { cpSync, linkSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { exportImage } from '../lib/commands/export.ts'
-import { SILENT } from '../lib/base/index.ts'
+import { FlistError, SILENT } from '../lib/base/index.ts'
 import { convertIn, differences, signal } from './oci/convert-it.ts'
+import { writeLayout } from './oci/make-image.ts'
+import { randomImage } from './oci/random-image.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'flistfs-images-'))
 const layout = join(dir, 'layout')
@@ -125,7 +127,29 @@ async function compareExport(tag: string): Promise<void> {
   check(`${tag}: exported and converted again`, await differences(dir, words.archive, back.path))
 }
 
+/** Layers by chance: both refuse them, or both make the same of them. Folders that no entry tells of have the time of the unpacking. */
+async function compareRandom(seed: number): Promise<void> {
+  const folder = join(dir, 'random')
+  writeLayout(folder, { x: randomImage(seed) })
+  const { status } = spawnSync('umoci', ['unpack', '--image', `${folder}:x`, join(folder, 'bundle')], {
+    stdio: 'ignore',
+  })
+  try {
+    const { path } = await convertIn(dir, `oci:${folder}:x`, 'random')
+    const found =
+      status === 0 ? await differences(dir, path, join(folder, 'bundle/rootfs'), ['mtime']) : ['umoci refuses it']
+    if (found.length > 0) check(`layers by chance, seed ${seed}`, found)
+  } catch (error) {
+    if (status === 0 || !(error instanceof FlistError)) check(`layers by chance, seed ${seed}`, [String(error)])
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
 try {
+  const seeds = Number(process.env['FLISTFS_RANDOM_IMAGES'] ?? 100)
+  for (let seed = 0; seed < seeds; seed += 1) await compareRandom(seed)
+  check(`${seeds} images of layers by chance: as umoci unpacks them, or refused as it does`, [])
   const tar = debianTar()
   run('umoci', 'init', '--layout', layout)
   run('umoci', 'new', '--image', `${layout}:base`)

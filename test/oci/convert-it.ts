@@ -2,6 +2,7 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { SILENT } from '../../lib/base/index.ts'
 import { convert, type ConvertResult, type ConvertWords } from '../../lib/commands/convert.ts'
+import type { Difference } from '../../lib/flist/index.ts'
 import { diffTrees } from '../../lib/commands/diff.ts'
 
 const REPORT = { warn: () => undefined, progress: undefined }
@@ -38,12 +39,17 @@ export async function convertIn(
 }
 
 /** What differs between two trees, each an archive or a folder: `changed etc/passwd mode,owner`. */
-export async function differences(dir: string, a: string, b: string): Promise<string[]> {
+export async function differences(
+  dir: string,
+  a: string,
+  b: string,
+  ignore: readonly Difference[] = [],
+): Promise<string[]> {
   const words = (archive: string) => ({ archive, cacheDir: join(dir, 'cache'), hub: undefined })
   const found: string[] = []
   const content = { stores: [], timeoutMs: undefined, cacheBytesMax: undefined }
   await diffTrees(
-    { before: words(a), after: words(b), ignore: new Set(), content },
+    { before: words(a), after: words(b), ignore: new Set(ignore), content },
     REPORT,
     ({ change, path, differences: what }) => found.push(`${change} ${path.toString('latin1')} ${what.join()}`.trim()),
     SILENT,
