@@ -1,6 +1,6 @@
 import { FlWriter } from '../../lib/flist/index.ts'
 import { type Lab, lacks, type Mounted, mountTest } from './mounted.ts'
-import { packTree, type Xattrs } from './pack-tree.ts'
+import { packTree } from './pack-tree.ts'
 
 /** What a careful archiver must keep, made by ordinary commands. Lines run in a shell in the tree's folder. */
 const TREE = String.raw`
@@ -55,29 +55,10 @@ async function mountBoth(lab: Lab): Promise<Both> {
   const tree = lab.folder('tree')
   await lab.ok('sh', ['-c', TREE], { cwd: tree })
   await lab.ok('sh', ['-c', XATTRS], { cwd: tree })
-  const dump = await lab.run('getfattr', ['-R', '-d', '-m', '-', '-h', '-e', 'hex', '.'], { cwd: tree })
-  await packTree(tree, lab.path('tree.fl'), lab.folder('store'), parseXattrs(dump.stdout))
+  const stores = ['--store', `dir://${lab.folder('store')}`]
+  const packed = await lab.flistfs(['pack', tree, lab.path('tree.fl'), ...stores])
+  if (packed.code !== 0) throw new Error(`pack ended with ${packed.code}: ${packed.stderr}`)
   return { tree, mounted: await lab.mount(lab.path('tree.fl'), { words: ['--allow-other', '--suid', '--dev'] }) }
-}
-
-/** The output of `getfattr -d -e hex`: octal escapes in names, `# file: ` before each file's lines. */
-function parseXattrs(dump: Buffer): Xattrs {
-  const all = new Map<string, { name: Buffer; value: Buffer }[]>()
-  let current: { name: Buffer; value: Buffer }[] = []
-  for (const line of dump.toString('latin1').split('\n')) {
-    if (line.startsWith('# file: ')) {
-      const path = line
-        .slice('# file: '.length)
-        .replaceAll(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))
-      current = []
-      all.set(path === '.' ? '' : Buffer.from(path, 'latin1').toString('hex'), current)
-    } else if (line !== '') {
-      const equals = line.indexOf('=')
-      const [name, value] = equals < 0 ? [line, ''] : [line.slice(0, equals), line.slice(equals + 1)]
-      current.push({ name: Buffer.from(name, 'latin1'), value: Buffer.from(value.replace(/^0[xX]/, ''), 'hex') })
-    }
-  }
-  return all
 }
 
 const skip = lacks('rsync', 'getfattr', 'setfattr', 'getfacl', 'setfacl', 'tar')
