@@ -22,6 +22,7 @@ interface Words {
   readonly follow?: true
   readonly keepPassword?: true
   readonly sign?: string[]
+  readonly sync: boolean
   readonly jobs?: number
   readonly cache?: string
   readonly hub?: string
@@ -45,6 +46,7 @@ export function addPack(program: Command, context: Context, done: (code: number)
     .option('--follow', 'pack what symbolic links lead to in their place')
     .option('--keep-password', 'leave passwords and tokens of stores in the archive')
     .option('--sign <keyfile>', 'sign the archive with this private key (repeatable)', collect)
+    .option('--no-sync', 'do not wait for the disk: faster, but a power cut may take blocks and leave the archive')
     .option('-j, --jobs <count>', 'threads that make blocks; one a core where nothing is said', count)
     .option('--cache <dir>', 'folder of the cache, for --base')
     .option('--hub <url>', 'the hub that user/name.flist of --base is on')
@@ -74,6 +76,7 @@ function packWords(source: string, archive: string, words: Words): PackWords {
     numericOwner: words.numericOwner ?? false,
     oneFileSystem: words.oneFileSystem ?? false,
     follow: words.follow ?? false,
+    sync: words.sync,
     threads: words.jobs,
     sign: words.sign ?? [],
   }

@@ -31,6 +31,7 @@ export interface PackWords {
   readonly numericOwner: boolean
   readonly oneFileSystem: boolean
   readonly follow: boolean
+  readonly sync: boolean
   readonly threads: number | undefined
   /** Files of private keys that sign the archive. */
   readonly sign: readonly string[]

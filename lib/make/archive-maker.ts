@@ -20,6 +20,8 @@ export interface MakerOptions {
   readonly numericOwner?: boolean | undefined
   /** Keys that sign the archive. */
   readonly sign?: readonly SigningKey[] | undefined
+  /** Wait until blocks in folders are on the disk before the archive has its name; where nothing is said too. */
+  readonly sync?: boolean | undefined
   /** Threads that make blocks; one a core by default. */
   readonly threads?: number | undefined
   /** Plain bytes that became blocks, so far. */
@@ -104,7 +106,7 @@ export class ArchiveMaker {
   async finish(signal: AbortSignal): Promise<MadeArchive> {
     const { archive, format, sign = [], numericOwner = false } = this.#options
     await this.writer.drain()
-    await this.writer.sync()
+    if (this.#options.sync ?? true) await this.writer.sync()
     signal.throwIfAborted()
     try {
       await signTree(this.tree, sign, { signal, numericOwner })
