@@ -8,7 +8,7 @@ import { diffTrees } from '../../lib/commands/diff.ts'
 const REPORT = { warn: () => undefined, progress: undefined }
 
 export function signal(): AbortSignal {
-  return AbortSignal.timeout(300_000)
+  return AbortSignal.timeout(1_200_000)
 }
 
 /** Converts into `DIR/NAME.fl`, blocks and cache in DIR too. */

@@ -171,7 +171,7 @@ t.test(
     t.ok(result.entries > 2000)
     execFileSync('umoci', ['unpack', '--image', `${dir}/debian:12`, join(dir, 'bundle')], {
       stdio: 'ignore',
-      timeout: 300_000,
+      timeout: 600_000,
     })
     // A second layer as umoci makes it of a change.
     const root = join(dir, 'bundle/rootfs')
@@ -179,15 +179,15 @@ t.test(
     writeFileSync(join(root, 'etc/hostname'), 'changed\n')
     execFileSync('umoci', ['repack', '--image', `${dir}/debian:13`, join(dir, 'bundle')], {
       stdio: 'ignore',
-      timeout: 300_000,
+      timeout: 600_000,
     })
     execFileSync('umoci', ['unpack', '--image', `${dir}/debian:13`, join(dir, 'bundle13')], {
       stdio: 'ignore',
-      timeout: 300_000,
+      timeout: 600_000,
     })
     const archive = `docker-archive:${dir}/debian.tar:debian:13`
     const words13 = ['--insecure-policy', 'copy', `oci:${dir}/debian:13`, archive]
-    execFileSync('skopeo', words13, { stdio: 'ignore', timeout: 300_000 })
+    execFileSync('skopeo', words13, { stdio: 'ignore', timeout: 600_000 })
     const changed = await convertIn(dir, archive, 'debian13')
     t.equal(changed.layers, 2)
     t.strictSame(await differences(dir, changed.path, join(dir, 'bundle13/rootfs')), [], 'what umoci unpacks')

@@ -115,7 +115,7 @@ export async function under127<T>(registry: Registry, work: (host: string) => Pr
 /** Runs skopeo beside this process, and gives what it printed. */
 export async function skopeo(...words: string[]): Promise<string> {
   const run = promisify(execFile)
-  return (await run('skopeo', ['--insecure-policy', ...words], { timeout: 120_000 })).stdout
+  return (await run('skopeo', ['--insecure-policy', ...words], { timeout: 600_000 })).stdout
 }
 
 function answers(address: string, port: number): Promise<boolean> {

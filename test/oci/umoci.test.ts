@@ -211,7 +211,7 @@ t.test('convert() makes of an image what umoci unpacks', { skip }, async (t) => 
     const bundle = join(dir, 'unpacked', tag)
     execFileSync('umoci', ['unpack', '--image', `${layout}:${tag}`, bundle], {
       stdio: ['ignore', 'ignore', 'inherit'],
-      timeout: 120_000,
+      timeout: 600_000,
     })
     const { path } = await convertIn(dir, `oci:${layout}:${tag}`, tag)
     t.strictSame(await differences(dir, path, join(bundle, 'rootfs')), [], tag)
