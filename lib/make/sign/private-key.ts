@@ -24,7 +24,7 @@ export function parsePrivateKey(text: string, where: string): SigningKey {
   const openssh = OPENSSH_PEM.exec(pem)?.[1]
   if (openssh !== undefined) return fromSeed(openSshSeed(Buffer.from(openssh, 'base64'), where))
   if (PEM.test(pem)) return fromPem(pem, where)
-  if (/^-----BEGIN ENCRYPTED PRIVATE KEY-----/.test(pem)) throw encrypted(where, 'openssl pkey -in KEY -out COPY')
+  if (pem.startsWith('-----BEGIN ENCRYPTED PRIVATE KEY-----')) throw encrypted(where, 'openssl pkey -in KEY -out COPY')
   if (/^(?:-----BEGIN PUBLIC KEY-----|ssh-)/.test(pem)) throw wrong(where, 'it is a public key')
   throw wrong(where, 'it is no private key that is known here')
 }
