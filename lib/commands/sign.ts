@@ -82,6 +82,11 @@ export interface MadeKey {
 
 /** Makes a key: FILE, which only its owner may read, and FILE.pub. What is there is never replaced. Throws FLIST_USAGE, FLIST_SYSTEM. */
 export function makeKey(name: string, comment: string | undefined): MadeKey {
+  if (comment !== undefined && /[^ -~\u00a0-\uffff]/.test(comment)) {
+    throw new FlistError('FLIST_USAGE', 'Cannot write that comment: it stands in a line of text', {
+      hint: 'Leave out newlines and other control characters',
+    })
+  }
   const file = resolve(name)
   const publicFile = `${file}.pub`
   const pem = generateKeyPairSync('ed25519').privateKey.export({ format: 'pem', type: 'pkcs8' }).toString()

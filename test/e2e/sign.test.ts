@@ -141,6 +141,7 @@ mountTest(
     t.match(line, /^ssh-ed25519 AAAA\S+ somebody\n$/)
     t.match(await lab.ok('ssh-keygen', ['-l', '-f', `${file}.pub`]), /somebody \(ED25519\)/)
     t.match(await lab.flistfs(['keygen', file]), { code: 2, stderr: /k\.pub".*there already/ })
+    t.match(await lab.flistfs(['keygen', lab.path('l'), '-C', 'two\nlines']), { code: 2, stderr: /comment/ })
     rmSync(`${file}.pub`)
     t.match(await lab.flistfs(['keygen', file]), { code: 2, stderr: /k".*there already/ })
     t.throws(() => statSync(`${file}.pub`), { code: 'ENOENT' }, 'nothing is left of it')

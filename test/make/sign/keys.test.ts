@@ -17,6 +17,9 @@ import {
 } from '../../../lib/make/index.ts'
 import { lacks } from '../../e2e/lab.ts'
 
+// Keys of other types take long to make.
+t.setTimeout(600_000)
+
 const NO_SSH = lacks('ssh-keygen')
 const NO_OPENSSL = lacks('openssl')
 
