@@ -74,6 +74,7 @@ export class RegistrySource implements ImageSource {
   ): Promise<ImageLayer['open'][]> {
     this.#spool ??= await Spool.open(this.#options.spoolFolder)
     const total = descriptors.reduce((sum, { size }) => sum + size, 0)
+    await this.#spool.expect(total)
     const stop = new AbortController()
     const both = AbortSignal.any([signal, stop.signal])
     const paths = new Map<Digest, Promise<string>>()

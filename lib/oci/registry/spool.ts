@@ -1,7 +1,7 @@
-import { mkdir, open, readdir, rename, rm, stat, type FileHandle } from 'node:fs/promises'
+import { mkdir, open, readdir, rename, rm, stat, statfs, type FileHandle } from 'node:fs/promises'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { FlistError, LIMITS, systemCode } from '../../base/index.ts'
+import { displaySize, FlistError, LIMITS, systemCode } from '../../base/index.ts'
 import { type Digest, hasherOf } from '../digest.ts'
 
 const SUFFIX = '.layer'
@@ -39,6 +39,17 @@ export class Spool {
       })
     }
     return new Spool(folder)
+  }
+
+  /** Said before a layer is fetched. Throws FLIST_CACHE_UNUSABLE where so many bytes have no room. */
+  async expect(bytes: number): Promise<void> {
+    const { bavail, bsize } = await statfs(this.#folder)
+    const free = bavail * bsize
+    if (bytes <= free) return
+    const why = `the layers have ${displaySize(bytes)}, and ${displaySize(free)} are free`
+    throw new FlistError('FLIST_CACHE_UNUSABLE', `Cannot use "${this.#folder}" for layers: ${why}`, {
+      hint: 'Make room, or name a cache folder on another disk: --cache DIR',
+    })
   }
 
   /** The file of a layer, this process's own; what a process before has left of it is in it. */

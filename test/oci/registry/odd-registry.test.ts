@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { readdirSync, writeFileSync } from 'node:fs'
+import { readdirSync, renameSync, statfsSync, writeFileSync } from 'node:fs'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import t from 'tap'
@@ -265,7 +265,6 @@ t.test('what was fetched when a process was killed is not fetched again', async 
   t.match(left, /^sha256-[0-9a-f]{64}\.\d+\.\d+\.layer$/)
   // As if another process had died there.
   for (const name of readdirSync(spoolFolder)) {
-    const { renameSync } = await import('node:fs')
     renameSync(join(spoolFolder, name), join(spoolFolder, name.replace(/\.\d+\.\d+\.layer$/, '.4194305.77.layer')))
   }
   registry.bend = () => false
@@ -276,3 +275,30 @@ t.test('what was fetched when a process was killed is not fetched again', async 
     [/^bytes=\d{6,}-/],
   )
 })
+
+const HUGE = 1_099_511_627_000
+const { bavail, bsize } = statfsSync(dir)
+
+t.test(
+  'layers for which there is no room are not begun',
+  { skip: bavail * bsize > HUGE && 'there is room' },
+  async (t) => {
+    const registry = await startOdd(t, SPEC)
+    const manifest = registry.blobs.get(registry.manifest.digest)
+    const huge = Buffer.from(manifest?.bytes.toString().replace(`"size":${SIZE}`, `"size":${HUGE}`) ?? '')
+    registry.blobs.set('v2', { bytes: huge, mediaType: registry.manifest.mediaType })
+    const options = {
+      platform: 'linux/amd64',
+      mirrors: [],
+      plainHttp: [],
+      spoolFolder: join(dir, 'no-room'),
+      warn: () => undefined,
+      onBytes: () => undefined,
+    }
+    await t.rejects(openImage(`${registry.host}/app:v2`, options, NEVER), {
+      code: 'FLIST_CACHE_UNUSABLE',
+      message: /are free$/,
+    })
+    t.equal(registry.seen.filter(({ url }) => url.includes('/blobs/')).length, 1, 'only the configuration was fetched')
+  },
+)
