@@ -56,7 +56,10 @@ export const EXAMPLES: Readonly<Record<string, readonly (readonly [string, strin
     ['diff debian-12.fl debian-13.fl', 'A letter, a path, and what differs'],
     ['diff debian.fl /srv/debian --ignore mtime --stat', 'An archive and a folder, counted'],
   ],
-  unpack: [['unpack debian.fl /srv/debian', 'All of it as files']],
+  unpack: [
+    ['unpack debian.fl /srv/debian', 'All of it as files'],
+    ['unpack debian.fl --tar debian.tar', 'As a tar; --tar - writes it to a pipe'],
+  ],
   verify: [
     ['verify debian.fl', 'Read all of the archive again'],
     ['verify debian.fl --deep --repair --from s3s://mirror.example.org/blocks', 'Check every block, mend the store'],

@@ -1,6 +1,9 @@
+import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
 import { isatty } from 'node:tty'
-import type { Log } from '../base/index.ts'
-import { unpackTree, type UnpackResult } from '../make/index.ts'
+import { FlistError, type Log, systemCode } from '../base/index.ts'
+import { unpackTar, type UnpackTarResult, unpackTree, type UnpackResult } from '../make/index.ts'
+import type { Sink } from './look.ts'
 import { type ArchiveReport, type ArchiveWords, openArchive } from './open-archive.ts'
 import { type ContentWords, openSupply } from './open-content.ts'
 import { archiveProgress } from './progress.ts'
@@ -28,5 +31,83 @@ export async function unpackArchive(
     return { archive: name, digest: index.digest, directory, ...result }
   } finally {
     progress.end()
+  }
+}
+
+export interface UnpackTarOutcome extends UnpackTarResult {
+  readonly archive: string
+  readonly digest: string
+  readonly tar: string
+}
+
+/** Writes an archive's tree as a tar into a file, which gets its name when it is whole, or where `sink` leads. Throws as `unpackArchive` does. */
+export async function unpackToTar(
+  words: ArchiveWords & ContentWords & { readonly tar: string },
+  stdout: (Sink & { flush(): void }) | undefined,
+  report: ArchiveReport,
+  log: Log,
+  signal: AbortSignal,
+): Promise<UnpackTarOutcome> {
+  using archive = await openArchive(words, report, signal)
+  const { index, name } = archive
+  await using supply = await openSupply(archive, words, log)
+  const progress = archiveProgress(report.progress, name, isatty(2), 'Unpacking')
+  using file = stdout === undefined ? new TarFile(words.tar) : undefined
+  const sink = stdout ?? file
+  try {
+    if (sink === undefined) throw new TypeError('a tar goes somewhere')
+    const result = await unpackTar({ index, supply, sink, onProgress: progress.onProgress }, signal)
+    file?.publish()
+    return { archive: name, digest: index.digest, tar: words.tar, ...result }
+  } finally {
+    stdout?.flush()
+    progress.end()
+  }
+}
+
+/** A file that has its name only when all of it is there. */
+class TarFile implements Disposable {
+  readonly closed = false
+  readonly #path: string
+  readonly #temporary: string
+  #fd: number | undefined
+
+  constructor(path: string) {
+    this.#path = path
+    this.#temporary = join(dirname(path), `.${basename(path).slice(0, 100)}.${crypto.randomUUID()}.tmp`)
+    this.#fd = this.#try(() => openSync(this.#temporary, 'wx'))
+  }
+
+  push(bytes: Buffer): void {
+    const fd = this.#fd
+    if (fd === undefined) return
+    this.#try(() => {
+      for (let at = 0; at < bytes.length;) at += writeSync(fd, bytes, at)
+    })
+  }
+
+  publish(): void {
+    const fd = this.#fd
+    if (fd === undefined) return
+    this.#try(() => {
+      fsyncSync(fd)
+      closeSync(fd)
+      this.#fd = undefined
+      renameSync(this.#temporary, this.#path)
+    })
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#fd !== undefined) closeSync(this.#fd)
+    this.#fd = undefined
+    rmSync(this.#temporary, { force: true })
+  }
+
+  #try<T>(work: () => T): T {
+    try {
+      return work()
+    } catch (cause) {
+      throw new FlistError('FLIST_SYSTEM', `Cannot write "${this.#path}": ${systemCode(cause)}`, { cause })
+    }
   }
 }

@@ -1,10 +1,22 @@
 import { displayBytes } from '../base/index.ts'
 import { FILE_TYPE, type FlistIndex, majorOf, minorOf, rowStat, type RowStat, walk } from '../flist/index.ts'
-import { TAR_END, type TarEntry, tarHeader, tarPadding, type TarType } from '../oci/index.ts'
+import {
+  type SparseRange,
+  TAR_END,
+  tarDataBytes,
+  type TarEntry,
+  tarHeader,
+  tarPadding,
+  type TarType,
+} from '../oci/index.ts'
 
 export interface ArchiveTarOptions {
-  /** The bytes of a file, by the row that stands for its inode. */
+  /** The bytes of a file, by the row that stands for its inode; of a sparse one, those of its ranges. */
   readonly content: (row: number) => AsyncIterable<Buffer>
+  /** Asked before a file's header is written: false leaves the name out. */
+  readonly admit?: ((row: number, path: Buffer) => Promise<boolean>) | undefined
+  /** The ranges of a sparse file that are not zeros. */
+  readonly sparse?: ((row: number) => readonly SparseRange[] | undefined) | undefined
   /** For a layer of an image: names that would hide others there are left out. */
   readonly isLayer: boolean
   /** A file below the root to leave out. */
@@ -32,7 +44,7 @@ export async function* archiveTar(
   index: FlistIndex,
   options: ArchiveTarOptions,
 ): AsyncGenerator<Buffer, void, undefined> {
-  const { content, isLayer, without, onLeftOut, onEntry } = options
+  const { content, admit, sparse, isLayer, without, onLeftOut, onEntry } = options
   /** Of an inode with several names: the first one. */
   const named = new Map<number, Buffer>()
   for (const step of walk(index, 0, NOTHING)) {
@@ -47,13 +59,15 @@ export async function* archiveTar(
     const stat = rowStat(index, row)
     const leader = stat.ino - 1
     const first = named.get(leader)
+    if (first === undefined && admit !== undefined && isFile(stat) && !(await admit(leader, path))) continue
     if (stat.nlink > 1 && first === undefined && !isFolder(stat)) named.set(leader, path)
     const entry = entryOf(index, stat, path, first)
+    if (entry.type === 'file') entry.sparse = sparse?.(leader)
     yield tarHeader(entry)
     onEntry?.()
     if (entry.type !== 'file') continue
     yield* content(leader)
-    yield tarPadding(entry.size)
+    yield tarPadding(tarDataBytes(entry))
   }
   yield TAR_END
 }
@@ -64,6 +78,10 @@ function whyNot(index: FlistIndex, row: number, isLayer: boolean): string | unde
   }
   const type = (index.mode[row] ?? 0) & FILE_TYPE.mask
   return TAR_TYPES[type] === undefined ? 'tars have no sockets' : undefined
+}
+
+function isFile({ mode }: RowStat): boolean {
+  return (mode & FILE_TYPE.mask) === FILE_TYPE.file
 }
 
 function isFolder({ mode }: RowStat): boolean {

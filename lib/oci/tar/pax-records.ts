@@ -1,4 +1,5 @@
 import { imageDamaged } from '../image-error.ts'
+import { aclValue } from './acl-text.ts'
 import type { SparseRange, TarXattr } from './tar-entry.ts'
 
 /** What the records of one pax header say. A value that is empty takes a record back. */
@@ -28,6 +29,9 @@ export interface PaxSparse {
 
 const SCHILY_XATTR = 'SCHILY.xattr.'
 const LIBARCHIVE_XATTR = 'LIBARCHIVE.xattr.'
+const SCHILY_ACL = 'SCHILY.acl.'
+/** Of owner, group and others. */
+const MODE_ACL_BYTES = 4 + 3 * 8
 const NEWLINE = 0x0a
 const EQUALS = 0x3d
 const BLANK = 0x20
@@ -62,6 +66,12 @@ function addRecord(records: PaxRecords, key: Buffer, value: Buffer, where: strin
     apply(records, value, where)
   } else if (name.startsWith(SCHILY_XATTR)) {
     setXattr(records, name.slice(SCHILY_XATTR.length), Buffer.from(value))
+  } else if (name.startsWith(SCHILY_ACL)) {
+    // The attribute itself says more exactly what it is, and the three entries of every file are its mode.
+    const attribute = `system.posix_acl_${name.slice(SCHILY_ACL.length)}`
+    const acl = aclValue(value.toString('latin1'))
+    const isMode = acl?.length === MODE_ACL_BYTES && name.endsWith('access')
+    if (acl !== undefined && !isMode && !records.xattrs.has(attribute)) setXattr(records, attribute, acl)
   } else if (name.startsWith(LIBARCHIVE_XATTR)) {
     // libarchive escapes the name as in URLs; its values are base64, mostly without padding.
     const plain = name.slice(LIBARCHIVE_XATTR.length).replace(/%([0-9A-Fa-f]{2})/g, (_, hex: string) => {

@@ -1,4 +1,4 @@
-import { LIMITS } from '../../base/index.ts'
+import { invariant, LIMITS } from '../../base/index.ts'
 import { imageDamaged, imageLimit } from '../image-error.ts'
 import type { ByteReader } from './byte-reader.ts'
 import { decimal, type PaxSparse } from './pax-records.ts'
@@ -102,4 +102,17 @@ export function checkMap(map: SparseMap, dataBytes: number, where: string): Spar
   }
   if (sum !== dataBytes) throw imageDamaged(where, 'the map of a sparse file in its tar does not fit its data')
   return map.ranges.filter(({ size }) => size > 0)
+}
+
+/** The map of format 1.0 that stands before the data of a file of `size` bytes, whole blocks of it. */
+export function sparseMapBytes(ranges: readonly SparseRange[], size: number): Buffer {
+  const last = ranges.at(-1)
+  // A hole at the end: an empty range says where the file ends.
+  const all = last !== undefined && last.offset + last.size === size ? ranges : [...ranges, { offset: size, size: 0 }]
+  const numbers = [all.length, ...all.flatMap((range) => [range.offset, range.size])]
+  const text = numbers.map((number) => `${number}\n`).join('')
+  invariant(all.length <= LIMITS.sparseRangesMax, 'the map can be read again')
+  const bytes = Buffer.alloc(Math.ceil(text.length / TAR_BLOCK_BYTES) * TAR_BLOCK_BYTES)
+  bytes.write(text, 'latin1')
+  return bytes
 }

@@ -1,3 +1,5 @@
+import { aclText } from './acl-text.ts'
+import { sparseMapBytes } from './sparse-map.ts'
 import type { TarEntry } from './tar-entry.ts'
 import { TAR_BLOCK_BYTES, TAR_FIELD, USTAR_MAGIC } from './tar-header.ts'
 
@@ -14,6 +16,7 @@ const TYPE_FLAGS: Readonly<Record<TarEntry['type'], string>> = {
 const ID_MAX = 0o7777777
 const LONG_MAX = 0o77777777777
 const SLASH = 0x2f
+const NOTHING = Buffer.alloc(0)
 
 /** The two empty blocks that end a tar. */
 export const TAR_END = Buffer.alloc(2 * TAR_BLOCK_BYTES)
@@ -23,13 +26,24 @@ export function tarPadding(bytes: number): Buffer {
   return TAR_END.subarray(0, (TAR_BLOCK_BYTES - (bytes % TAR_BLOCK_BYTES)) % TAR_BLOCK_BYTES)
 }
 
+/** Bytes of a file's data that follow its header. */
+export function tarDataBytes({ type, size, sparse }: TarEntry): number {
+  if (type !== 'file') return 0
+  return sparse === undefined ? size : sparse.reduce((sum, range) => sum + range.size, 0)
+}
+
 /**
- * The header blocks of an entry: ustar, with a pax header before it for what does not fit. Depends on nothing but the entry; `sparse`
- * is not heeded: all of the file's bytes follow.
+ * The header blocks of an entry: ustar, with a pax header before it for what does not fit, and the map of a sparse file behind it (GNU's
+ * format 1.0: only the ranges' bytes follow). Depends on nothing but the entry.
  */
 export function tarHeader(entry: TarEntry): Buffer {
-  const { name, type, size, uid, gid, mtime, mtimeNs, target, xattrs } = entry
+  const { type, uid, gid, mtime, mtimeNs, target, xattrs, sparse } = entry
   const records: Buffer[] = []
+  const map = sparse === undefined ? NOTHING : sparseMapBytes(sparse, entry.size)
+  const size = map.length + tarDataBytes(entry)
+  if (sparse !== undefined) records.push(...sparseRecords(entry.name, entry.size))
+  // What knows no sparse files makes one of this name, with the map in it.
+  const name = sparse === undefined ? entry.name : Buffer.from('GNUSparseFile.0/file')
   const place = placeOf(name)
   const isText = isUtf8(name) && isUtf8(target)
   if (place === undefined || target.length > TAR_FIELD.target[1]) {
@@ -42,7 +56,7 @@ export function tarHeader(entry: TarEntry): Buffer {
   if (gid > ID_MAX) records.push(record('gid', String(gid)))
   const isPlainTime = mtimeNs === 0 && mtime >= 0 && mtime <= LONG_MAX
   if (!isPlainTime) records.push(record('mtime', timeText(mtime, mtimeNs)))
-  for (const xattr of xattrs) records.push(xattrRecord(xattr.name, xattr.value))
+  for (const xattr of xattrs) records.push(...aclRecord(xattr.name, xattr.value), xattrRecord(xattr.name, xattr.value))
   const block = ustar({
     ...(place ?? { prefix: Buffer.alloc(0), name: name.subarray(0, TAR_FIELD.name[1]) }),
     type: TYPE_FLAGS[type],
@@ -57,7 +71,24 @@ export function tarHeader(entry: TarEntry): Buffer {
   })
   if (records.length === 0) return block
   const body = Buffer.concat(records)
-  return Buffer.concat([paxHeader(body.length), body, tarPadding(body.length), block])
+  return Buffer.concat([paxHeader(body.length), body, tarPadding(body.length), block, map])
+}
+
+function sparseRecords(name: Buffer, size: number): Buffer[] {
+  return [
+    ...(isUtf8(name) ? [] : [record('hdrcharset', 'BINARY')]),
+    record('GNU.sparse.major', '1'),
+    record('GNU.sparse.minor', '0'),
+    record('GNU.sparse.name', name),
+    record('GNU.sparse.realsize', String(size)),
+  ]
+}
+
+/** `tar --acls` and libarchive heed these records, and not the attribute. */
+function aclRecord(name: Buffer, value: Buffer): Buffer[] {
+  const kind = /^system\.posix_acl_(access|default)$/.exec(name.toString('latin1'))?.[1]
+  const text = kind === undefined ? undefined : aclText(value)
+  return text === undefined ? [] : [record(`SCHILY.acl.${kind}`, text)]
 }
 
 interface Ustar {
