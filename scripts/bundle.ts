@@ -1,4 +1,5 @@
-import { copyFileSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { copyFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { build, type BuildOptions } from 'esbuild'
 import { bareKoffi, inlined, lateBuiltins } from './bundle-plugins.ts'
@@ -8,7 +9,6 @@ const SHARED = {
   platform: 'node',
   target: 'node24',
   packages: 'external',
-  entryNames: '[name]',
   logLevel: 'warning',
 } satisfies BuildOptions
 
@@ -28,6 +28,7 @@ export async function bundleLibrary(root: string, out: string): Promise<void> {
     ...SHARED,
     absWorkingDir: root,
     outdir: out,
+    entryNames: '[name]',
     entryPoints: [
       'lib/index.ts',
       'lib/commands/fetch-thread.ts',
@@ -43,7 +44,7 @@ export async function bundleLibrary(root: string, out: string): Promise<void> {
 
 /**
  * The program, as one file of CommonJS: an ES module cannot import from Node's own ones without loading all they have
- * (docs/decisions/165-start.md).
+ * (docs/decisions/165-start.md). Before it comes what runs it, `flistfs.cjs`.
  */
 export async function bundleProgram(root: string, out: string): Promise<void> {
   const options = {
@@ -57,6 +58,21 @@ export async function bundleProgram(root: string, out: string): Promise<void> {
     plugins: [inlined(INLINED, root), bareKoffi(root)],
   } satisfies BuildOptions
   const plugins = [...options.plugins, await lateBuiltins(options)]
-  await build({ ...options, format: 'cjs', outExtension: { '.js': '.cjs' }, plugins })
+  const { outputFiles } = await build({ ...options, format: 'cjs', plugins, write: false })
+  const program = outputFiles.map(({ contents }) => Buffer.from(contents))
+  const [text] = program
+  // One file, of ASCII: it is read as Latin-1.
+  if (text === undefined || program.length > 1 || text.some((byte) => byte > 0x7f))
+    throw new Error('not one file of ASCII')
+  const name = `program-${createHash('sha256').update(text).digest('hex').slice(0, 32)}.cjs`
+  await build({
+    ...SHARED,
+    absWorkingDir: root,
+    outfile: join(out, 'flistfs.cjs'),
+    entryPoints: ['bin/launch.ts'],
+    format: 'cjs',
+    define: { PROGRAM: JSON.stringify(name) },
+  })
+  writeFileSync(join(out, name), text)
   for (const name of INLINED) copyFileSync(join(root, 'node_modules', name, 'LICENSE'), join(out, `${name}.LICENSE`))
 }

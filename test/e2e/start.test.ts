@@ -1,6 +1,6 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readFileSync, symlinkSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { bundleProgram } from '../../scripts/bundle.ts'
@@ -30,7 +30,7 @@ interface Loaded {
 
 /** A start of Node with nothing to do has these loaded too, or they cost it nothing to speak of. */
 const ALLOWED =
-  /^(?:NativeModule (?:process|internal\/(?:abort_controller|fs\/dir))|Internal Binding (?:signal_wrap|fs_dir))$/
+  /^(?:NativeModule (?:process|vm|internal\/(?:abort_controller|fs\/dir))|Internal Binding (?:signal_wrap|fs_dir))$/
 
 t.test('a mount loads one file, and of Node hardly more than Node itself', { skip: NO_MOUNT }, async (t) => {
   const dir = t.testdir({ 'hook.cjs': HOOK, at: {}, run: {} })
@@ -43,6 +43,7 @@ t.test('a mount loads one file, and of Node hardly more than Node itself', { ski
     FLISTFS_RUNTIME: join(dir, 'run'),
     FLISTFS_CACHE: join(dir, 'cache'),
     FLISTFS_CONFIG: '',
+    NODE_COMPILE_CACHE: join(dir, 'compiled'),
   })
   const loaded = (name: string): Loaded => JSON.parse(readFileSync(join(dir, name), 'utf8')) as Loaded
   const hook = ['--require', join(dir, 'hook.cjs')]
@@ -50,16 +51,25 @@ t.test('a mount loads one file, and of Node hardly more than Node itself', { ski
   spawnSync(process.execPath, [...hook, '-e', 'require("node:fs").writeSync(1, "")'], { env: env('bare') })
   const archive = join(PROJECT, 'fixtures/sample/debian.fl')
   const words = ['mount', '--foreground', archive, join(dir, 'at')]
-  // The first makes the index, which is work of another kind.
-  for (const name of ['first', 'second']) {
+  const mount = async (name: string, mounted: () => Promise<void> = () => Promise.resolve()): Promise<void> => {
     const server = spawn(process.execPath, [...hook, join(dir, 'dist/flistfs.cjs'), ...words], { env: env(name) })
     t.teardown(() => server.kill('SIGKILL'))
     const ended = once(server, 'exit', { signal: AbortSignal.timeout(DEADLINE_MS) })
     await until(() => existsSync(join(dir, name)) || server.exitCode !== null)
+    if (server.exitCode === null) await mounted()
     server.kill('SIGINT')
     t.strictSame(await ended, [0, null])
   }
+  const kept = (): string => {
+    const name = readdirSync(join(dir, 'compiled')).find((one) => /^flistfs-mount-[^.]*\.[^.]*\.\d+-\w+-\d+$/.test(one))
+    return name === undefined ? '' : join(dir, 'compiled', name)
+  }
+  // The first makes the index, which is work of another kind, and keeps what it compiled.
+  await mount('first', () => until(() => kept() !== ''))
+  const { ino } = statSync(kept())
+  await mount('second')
   const { own, files } = loaded('second')
+  // Not the program: it is no module then.
   t.strictSame(files, [join(dir, 'hook.cjs'), join(dir, 'dist/flistfs.cjs')])
   const bare = new Set(loaded('bare').own)
   t.ok(bare.size > 50)
@@ -68,4 +78,20 @@ t.test('a mount loads one file, and of Node hardly more than Node itself', { ski
     [],
     'see docs/decisions/165-start.md',
   )
+
+  t.equal(statSync(kept()).ino, ino, 'what is kept was taken, and not made again')
+  const good = readFileSync(kept())
+  const middle = good.length >> 1
+  const damaged = {
+    'one byte': Buffer.concat([good.subarray(0, middle - 1000), Buffer.from([1, 2, 3]), good.subarray(middle - 997)]),
+    'cut off': good.subarray(0, middle),
+    'lost on the disk': Buffer.concat([good.subarray(0, middle), Buffer.alloc(good.length - middle)]),
+    'another program': Buffer.concat([Buffer.from('program-0'), good.subarray(9)]),
+    empty: Buffer.alloc(0),
+  }
+  for (const [name, bytes] of Object.entries(damaged)) {
+    writeFileSync(kept(), bytes)
+    await mount(name)
+  }
+  await mount('mended', () => until(() => statSync(kept()).ino !== ino && readFileSync(kept()).length > middle))
 })
