@@ -143,7 +143,9 @@ function addUmount(program: Command, context: Context, done: (code: number) => v
       const result = await umount(directory, { lazy: words.lazy ?? false, force: words.force ?? false }, context.signal)
       context.output.result(
         result,
-        result.ended ? '' : `${directory} is unmounted; files that are open are still served\n`,
+        result.ended
+          ? ''
+          : `${directory} is unmounted here; its files that are open, or other mount namespaces have, are still served\n`,
       )
       done(0)
     })

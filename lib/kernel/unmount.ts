@@ -1,4 +1,4 @@
-import { readdirSync, writeFileSync } from 'node:fs'
+import { readdirSync, readlinkSync, writeFileSync } from 'node:fs'
 import { describeError, ERRNO, errnoName, FlistError } from '../base/index.ts'
 import { MNT, mount } from '../system/index.ts'
 import { takeAway } from './device-user.ts'
@@ -15,12 +15,14 @@ export interface UnmountOptions {
 
 export interface UnmountResult {
   readonly directory: string
-  /** False: the server still serves files that are open (`--lazy`). */
+  /** False: the server still serves files that are open (`--lazy`), or another mount namespace, such as a container's. */
   readonly ended: boolean
 }
 
 /** Milliseconds a server may take to leave: it ends fetches, closes its cache and goes. */
-const LEAVE_MS = 10_000
+const LEAVE_MS = 30_000
+/** Milliseconds after which it is asked whether others have the mount too. */
+const SOON_MS = 1_000
 const FUSECTL = '/sys/fs/fuse/connections'
 
 /** What stands at a directory: our own mount, or the overlay of a writable one, which keeps ours alive. */
@@ -113,6 +115,9 @@ async function waitForServer(
   // Nobody is there to end its holder.
   if (!isServed(record)) return forget(record)
   if (options.lazy && !options.force) return !isAlive(last)
+  if (await waitForEnd(last, SOON_MS, signal)) return forget(record)
+  // A container that was started meanwhile has it in its own tree: that is nothing to wait for.
+  if (!options.force && seenElsewhere(record.connection)) return false
   if (await waitForEnd(last, LEAVE_MS, signal)) return forget(record)
   if (options.force) {
     // A supervisor starts it again, which sees that the device is gone, and goes on with the other mounts.
@@ -126,6 +131,23 @@ async function waitForServer(
       hint: `It is unmounted; end its process with \`kill ${last.pid}\``,
     },
   )
+}
+
+/** Whether a process in another mount namespace has this connection's mount in its tree. */
+function seenElsewhere(connection: number): boolean {
+  const seen = new Set<string>()
+  for (const pid of readdirSync('/proc')) {
+    if (!/^\d+$/.test(pid)) continue
+    try {
+      const namespace = readlinkSync(`/proc/${pid}/ns/mnt`)
+      if (seen.has(namespace)) continue
+      seen.add(namespace)
+      if (readMounts(`/proc/${pid}/mountinfo`).some(({ minor }) => minor === connection)) return true
+    } catch {
+      // It has ended, or is another user's.
+    }
+  }
+  return false
 }
 
 function forget(record: MountListing): true {

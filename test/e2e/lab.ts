@@ -199,8 +199,10 @@ export class Lab {
 
   /** Kills supervisors, servers and holders together, as nothing but a person or the kernel short of memory would. */
   async killAll(): Promise<void> {
-    const supervisors = this.servers().filter((pid) => commandLine(pid).includes('bin/supervise'))
-    for (const pid of supervisors) killGently(pid)
+    // At one moment: a supervisor that lived on would start a server again, a server would unmount what lost its holder.
+    const all = this.servers()
+    for (const pid of all) killGently(pid, 'SIGSTOP')
+    for (const pid of all) killGently(pid)
     for (const pid of this.servers()) killGently(pid)
     await until(() => this.servers().length === 0)
   }
@@ -219,7 +221,7 @@ export class Lab {
     await until(() => this.servers().length === 0, LEAVE_MS).catch(() => undefined)
     for (const pid of this.servers()) {
       left.push(`process ${pid}: ${commandLine(pid)}`)
-      process.kill(pid, 'SIGKILL')
+      process.kill(pid, signal)
     }
     left.push(...mounts)
     for (const name of readdirSync(this.#temporary)) left.push(`temporary ${name}`)
@@ -273,9 +275,9 @@ export function abortConnection(minor: number): void {
 }
 
 /** One that has just ended is as good. */
-function killGently(pid: number): void {
+function killGently(pid: number, signal: 'SIGKILL' | 'SIGSTOP' = 'SIGKILL'): void {
   try {
-    process.kill(pid, 'SIGKILL')
+    process.kill(pid, signal)
   } catch {
     // No such process.
   }

@@ -172,3 +172,23 @@ mountTest('umount of what is not mounted, or not ours, is refused', {}, async (t
   t.ok(await isMounted(lab, foreign))
   t.equal((await lab.flistfs(['umount', lab.path('missing')])).code, 1)
 })
+
+mountTest('umount does not wait for a container that has the mount in its own tree', {}, async (t, lab) => {
+  const mounted = await lab.mount(join(PROJECT, 'fixtures/sample/debian.fl'))
+  const container = lab.start('unshare', [
+    '--mount',
+    '--propagation',
+    'private',
+    'sh',
+    '-c',
+    'echo ready; exec sleep 1000',
+  ])
+  await until(() => container.stdout !== null && container.stdout.readableLength > 0)
+  const done = await lab.flistfs(['umount', mounted.directory, '--json'])
+  t.equal(done.code, 0, done.stderr)
+  t.match(JSON.parse(done.stdout.toString()), { ended: false })
+  const inside = ['--target', String(container.pid), '--mount', 'cat', `${mounted.directory}/usr/lib/os-release`]
+  t.match(await lab.ok('nsenter', inside), 'Debian', 'it is served there')
+  container.kill('SIGKILL')
+  await until(() => lab.servers().length === 0)
+})
