@@ -221,7 +221,7 @@ export class Lab {
     await until(() => this.servers().length === 0, LEAVE_MS).catch(() => undefined)
     for (const pid of this.servers()) {
       left.push(`process ${pid}: ${commandLine(pid)}`)
-      process.kill(pid, signal)
+      process.kill(pid, 'SIGKILL')
     }
     left.push(...mounts)
     for (const name of readdirSync(this.#temporary)) left.push(`temporary ${name}`)
