@@ -21,6 +21,8 @@ import { ServedMount, type ServerShare } from './served-mount.ts'
 const HOUSEKEEP_EVERY_MS = 10_000
 /** Milliseconds until the kernel has asked for INIT of a mount that stands. */
 const INIT_MS = 30_000
+/** Milliseconds from a mount to the start of its fetch thread, which also answers `stats`. */
+const FETCH_AFTER_MS = 50
 
 /** The process that serves mounts: one, or all of the same circumstances. It ends with its last mount. */
 export class Server implements ServerShare {
@@ -114,10 +116,10 @@ export class Server implements ServerShare {
     mount.register(place)
     const { directory, digest } = mount.plan.words
     mount.log.info('mounted', { directory, digest })
-    // After the word that the mount is there: the thread takes milliseconds of this one.
-    setImmediate(() => {
+    // Its start takes milliseconds of this thread, and whoever waited for the mount looks at it first. A miss starts it at once.
+    setTimeout(() => {
       if (this.#mounts.has(mount)) mount.fetch.start()
-    })
+    }, FETCH_AFTER_MS)
     if (this.#asked) void mount.leave()
   }
 
