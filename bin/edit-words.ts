@@ -9,6 +9,7 @@ type Done = (code: number) => void
 interface EditWords extends ArchiveOptions {
   readonly output?: string
   readonly store?: string[]
+  readonly sign?: string[]
 }
 
 /** The verbs that change archives: `edit merge tag route`. */
@@ -36,12 +37,13 @@ function addEdit(program: Command, context: Context, done: Done): void {
       'put rm mv mkdir ln chmod chown set-xattr rm-xattr with their words; or - for lines of them',
     )
     .option('--store <[xx-xx=]url>', 'where blocks of put go, instead of what the archive says (repeatable)', collect)
+    .option('--sign <file>', 'sign the result with this key (repeatable)', collect)
     .allowUnknownOption()
     .action(async (archive: string, words: string[], options: EditWords) => {
       const { editArchive, commandsOf } = await import('../lib/commands/edit.ts')
       const commands = words[0] === '-' ? commandsOf(readFileSync(0, 'utf8')) : [words]
-      const { output, store = [] } = options
-      const request = { ...archiveWords(archive, options), output, stores: store, commands, now: now() }
+      const { output, store = [], sign = [] } = options
+      const request = { ...archiveWords(archive, options), output, stores: store, sign, commands, now: now() }
       const written = await editArchive(request, reportOf(context), context.signal)
       context.output.result(written, '')
       done(0)
@@ -64,14 +66,15 @@ function addMerge(program: Command, context: Context, done: Done): void {
   changing(program, 'merge', 'put archives over each other, the later ones on top')
     .argument('<archive...>', 'two or more, as for mount')
     .option('--store <[xx-xx=]url>', 'what the result says of its blocks, instead of all the archives say', collect)
+    .option('--sign <file>', 'sign the result with this key (repeatable)', collect)
     .option('--no-whiteouts', 'keep whiteouts as entries, and let them hide nothing')
     .action(async (archives: string[], options: MergeWords) => {
       const { mergeArchives } = await import('../lib/commands/merge.ts')
-      const { output, store = [], whiteouts, cache: cacheDir, hub } = options
+      const { output, store = [], sign = [], whiteouts, cache: cacheDir, hub } = options
       if (output === undefined) {
         throw new FlistError('FLIST_USAGE', 'Cannot merge: where the result goes is missing', { hint: 'Say -o FILE' })
       }
-      const request = { archives, output, stores: store, whiteouts, cacheDir, hub }
+      const request = { archives, output, stores: store, sign, whiteouts, cacheDir, hub }
       const written = await mergeArchives(request, reportOf(context), context.signal)
       context.output.result(written, '')
       done(0)

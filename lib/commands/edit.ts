@@ -13,6 +13,7 @@ import {
   type WrittenArchive,
 } from '../make/index.ts'
 import { parseStoreRoute, publicUrl, type StoreRoute } from '../store/index.ts'
+import { readSigningKeys } from './key-files.ts'
 import { type ArchiveReport, type ArchiveWords, openArchive, type OpenedArchive } from './open-archive.ts'
 import { ownerId } from './pack-values.ts'
 
@@ -21,6 +22,8 @@ export interface EditRequest extends ArchiveWords {
   readonly output: string | undefined
   /** Where blocks of `put` go; empty: where the archive says. */
   readonly stores: readonly string[]
+  /** Files of keys that sign the result. */
+  readonly sign: readonly string[]
   /** One command each, as words. */
   readonly commands: readonly (readonly string[])[]
   /** Seconds of Unix time that what is changed gets. */
@@ -33,6 +36,7 @@ export async function editArchive(
   report: ArchiveReport,
   signal: AbortSignal,
 ): Promise<WrittenArchive> {
+  const sign = readSigningKeys(request.sign)
   using archive = await openArchive(request, report, signal)
   const { index } = archive
   const output = outputOf(archive, request.archive, request.output)
@@ -47,7 +51,7 @@ export async function editArchive(
   const tags = new Map(Object.entries(index.tags))
   // It speaks of what the archive was.
   tags.delete('x-signature')
-  return writeTree(tree, { archive: output, format: index.format, routes, tags }, signal)
+  return writeTree(tree, { archive: output, format: index.format, routes, tags, sign }, signal)
 }
 
 /** An archive that was fetched is not changed in its place. */

@@ -4,6 +4,7 @@ import type { Route } from '../flist/index.ts'
 import { mergeTrees, writeTree, type WrittenArchive } from '../make/index.ts'
 import { parseStoreRoute, publicUrl } from '../store/index.ts'
 import { routesFor } from './edit.ts'
+import { readSigningKeys } from './key-files.ts'
 import { type ArchiveReport, openArchive, type OpenedArchive } from './open-archive.ts'
 
 export interface MergeRequest {
@@ -13,6 +14,8 @@ export interface MergeRequest {
   /** What the result says of its blocks; empty: all that the archives say. */
   readonly stores: readonly string[]
   readonly whiteouts: boolean
+  /** Files of keys that sign the result. */
+  readonly sign: readonly string[]
   readonly cacheDir: string | undefined
   readonly hub: string | undefined
 }
@@ -27,6 +30,7 @@ export async function mergeArchives(
   signal: AbortSignal,
 ): Promise<WrittenArchive> {
   const { cacheDir, hub, stores } = request
+  const sign = readSigningKeys(request.sign)
   using opened = new DisposableStack()
   const archives: OpenedArchive[] = []
   for (const archive of request.archives) {
@@ -57,7 +61,7 @@ export async function mergeArchives(
     stores.length > 0
       ? stores.map(parseStoreRoute).map((route) => ({ ...route, url: publicUrl(route.url, process.cwd()) }))
       : united(archives, output)
-  return writeTree(tree, { archive: output, format: last.index.format, routes, tags }, signal)
+  return writeTree(tree, { archive: output, format: last.index.format, routes, tags, sign }, signal)
 }
 
 /** Each place once; those of the top one are asked first. */

@@ -158,6 +158,21 @@ mv etc/os-release etc/release; chmod 700 boot; ln usr/bin/env usr/bin/env-2
 rm -r home; ln -s tmp home; printf more >> usr/bin/bash
 `
 
+mountTest('edit and merge sign what they write, and keep no signature of what was', {}, async (t, lab) => {
+  const { archive } = await copy(lab)
+  const key = lab.path('key')
+  t.equal((await lab.flistfs(['keygen', key])).code, 0)
+  const isSigned = async (file: string): Promise<number> =>
+    (await lab.flistfs(['verify', file, '--signature', '--key', `${key}.pub`])).code
+  t.equal((await lab.flistfs(['edit', archive, '--sign', key, 'chmod', '700', 'etc'])).code, 0)
+  t.equal(await isSigned(archive), 0)
+  t.equal((await lab.flistfs(['edit', archive, 'chmod', '755', 'etc'])).code, 0)
+  t.equal(await isSigned(archive), 12)
+  const merged = lab.path('merged.fl')
+  t.equal((await lab.flistfs(['merge', ARCHIVE, archive, '-o', merged, '--sign', key])).code, 0)
+  t.equal(await isSigned(merged), 0)
+})
+
 mountTest('tags and routes are shown and changed', {}, async (t, lab) => {
   const { archive } = await copy(lab)
   t.equal((await lab.flistfs(['tag', archive, 'stage=test', 'empty=', '--remove', 'description'])).code, 0)

@@ -1,6 +1,8 @@
 import { FlistError, systemCode } from '../../base/index.ts'
 import { hashArchive, type Route, TreeBuilder, writeArchive } from '../../flist/index.ts'
 import { type BlockFormat, hashBytesOf } from '../../store/index.ts'
+import { signTree } from '../sign/sign-tree.ts'
+import type { SigningKey } from '../sign/private-key.ts'
 import type { EditTree, Inode, TreeNode } from './edit-tree.ts'
 
 export interface WriteTreeOptions {
@@ -9,6 +11,7 @@ export interface WriteTreeOptions {
   readonly format: BlockFormat
   readonly routes: readonly Route[]
   readonly tags: ReadonlyMap<string, string>
+  readonly sign?: readonly SigningKey[] | undefined
 }
 
 export interface WrittenArchive {
@@ -24,15 +27,16 @@ export async function writeTree(
   options: WriteTreeOptions,
   signal: AbortSignal,
 ): Promise<WrittenArchive> {
-  const { archive, format, routes, tags } = options
+  const { archive, format, routes, tags, sign = [] } = options
   const builder = new TreeBuilder({ format, hashBytes: hashBytesOf(format) })
   builder.routes = [...routes]
   builder.tags = new Map(tags)
   addNodes(builder, tree.root)
+  await signTree(builder, sign, { signal })
   try {
     await writeArchive(builder, archive, { signal })
   } catch (error) {
-    if (systemCode(error) === '') throw error
+    if (error instanceof FlistError || systemCode(error) === '') throw error
     const why = systemCode(error)
     throw new FlistError('FLIST_SYSTEM', `Cannot write the archive "${archive}": ${why}`, { cause: error })
   }
