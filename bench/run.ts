@@ -6,6 +6,7 @@ import { table } from './report.ts'
 import type { Bench, Outcome, Row } from './row.ts'
 import { compile } from './rows/compile.ts'
 import { link } from './rows/link.ts'
+import { convert, pack, unpack } from './rows/make.ts'
 import { many } from './rows/many.ts'
 import { memory } from './rows/memory.ts'
 import { program } from './rows/program.ts'
@@ -18,7 +19,23 @@ import { FULL, QUICK } from './scale.ts'
 import { Systems } from './systems.ts'
 
 /** npm run bench -- [--only ROW] [--quick] [--json FILE]: needs root, /dev/fuse, and 10 GB below $FLISTFS_BENCH_DIR. */
-const ROWS: readonly Row[] = [walk, small, big, fetch, random, start, compile, memory, many, program, link, requests]
+const ROWS: readonly Row[] = [
+  walk,
+  small,
+  big,
+  fetch,
+  random,
+  start,
+  compile,
+  memory,
+  many,
+  program,
+  link,
+  requests,
+  pack,
+  unpack,
+  convert,
+]
 
 const { values } = parseArgs({
   options: { only: { type: 'string', multiple: true }, quick: { type: 'boolean' }, json: { type: 'string' } },
