@@ -27,7 +27,7 @@ export function aclText(value: Buffer): string | undefined {
     const bits = value.readUInt16LE(at + 2)
     const isNamed = tag === TAGS['user']?.[1] || tag === TAGS['group']?.[1]
     const id = isNamed ? String(value.readUInt32LE(at + 4)) : ''
-    const letters = [...'rwx'].map((letter, nth) => (((bits >> (2 - nth)) & 1) === 1 ? letter : '-'))
+    const letters = ['r', 'w', 'x'].map((letter, nth) => (((bits >> (2 - nth)) & 1) === 1 ? letter : '-'))
     lines.push(`${word}:${id}:${letters.join('')}`)
   }
   return lines.join('\n')
@@ -45,7 +45,7 @@ export function aclValue(text: string): Buffer | undefined {
     if (tags === undefined) return undefined
     const id = name === '' ? UNNAMED : Number(number ?? (/^\d+$/.test(name) ? name : Number.NaN))
     if (!(id <= UNNAMED)) return undefined
-    const bits = [...letters].reduce((sum, letter) => sum * 2 + (letter === '-' ? 0 : 1), 0)
+    const bits = letters.split('').reduce((sum, letter) => sum * 2 + (letter === '-' ? 0 : 1), 0)
     entries.push([tags[name === '' ? 0 : 1], bits, id])
   }
   if (entries.length === 0) return undefined
