@@ -45,9 +45,9 @@ async function faultsAfter(dir: string, known: Awaited<ReturnType<typeof lifeBlo
   const all = [...known.small, ...known.large]
   const inner = countingReader(all)
   const asked: ClaimRequest[] = []
-  const { request } = cache.claims
+  const request = cache.claims.request.bind(cache.claims)
   cache.claims.request = (key, answer) => {
-    const one = request.call(cache.claims, key, answer)
+    const one = request(key, answer)
     asked.push(one)
     return one
   }
