@@ -7,6 +7,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import type { PackResult } from '../../lib/make/index.ts'
 
+t.setTimeout(1_800_000)
+
 /** Points at which packing is killed; `FLISTFS_KILLS=50` is the campaign. */
 const KILLS = Number(process.env['FLISTFS_KILLS'] ?? '6')
 const FILES = 600
