@@ -35,7 +35,7 @@ mountTest('two servers on one cache: each block is asked for once', {}, async (t
   const { archive, store, blocks } = await packFiles(lab.dir, 'a', { cold })
   const server = await BlockServer.open(t, store)
   server.delayMs = 30
-  const words = ['--store', server.url]
+  const words = ['--store', server.url, '--own-process']
   const both = await Promise.all([lab.mount(archive, { words }), lab.mount(archive, { words })])
   t.not(both[0].pid, both[1].pid)
   const seen = await Promise.all(both.map(({ directory }) => readers(lab, `${directory}/cold`, 40)))
