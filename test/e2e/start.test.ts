@@ -48,11 +48,13 @@ t.test('a mount loads one file, and of Node hardly more than Node itself', { ski
   const loaded = (name: string): Loaded => JSON.parse(readFileSync(join(dir, name), 'utf8')) as Loaded
   const hook = ['--require', join(dir, 'hook.cjs')]
 
-  spawnSync(process.execPath, [...hook, '-e', 'require("node:fs").writeSync(1, "")'], { env: env('bare') })
+  // tap gives all that is spawned modules of its own.
+  const bareNode = ['-u', 'NODE_OPTIONS', process.execPath, ...hook]
+  spawnSync('env', [...bareNode, '-e', 'require("node:fs").writeSync(1, "")'], { env: env('bare') })
   const archive = join(PROJECT, 'fixtures/sample/debian.fl')
   const words = ['mount', '--foreground', archive, join(dir, 'at')]
   const mount = async (name: string, mounted: () => Promise<void> = () => Promise.resolve()): Promise<void> => {
-    const server = spawn(process.execPath, [...hook, join(dir, 'dist/flistfs.cjs'), ...words], { env: env(name) })
+    const server = spawn('env', [...bareNode, join(dir, 'dist/flistfs.cjs'), ...words], { env: env(name) })
     t.teardown(() => server.kill('SIGKILL'))
     const ended = once(server, 'exit', { signal: AbortSignal.timeout(DEADLINE_MS) })
     await until(() => existsSync(join(dir, name)) || server.exitCode !== null)
