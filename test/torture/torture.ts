@@ -329,6 +329,8 @@ export class Torture {
     for (const victim of victims) await this.#lab.umount(victim)
     const left = readdirSync(this.#lab.runtime)
     if (left.length > 0) this.#fault(`left in the runtime folder: ${left.join(' ')}`)
+    // The last mount is gone a moment before its server and supervisor.
+    await until(() => this.#lab.servers().length === 0, SETTLE_MS).catch(() => undefined)
     const servers = this.#lab.servers()
     if (servers.length > 0) this.#fault(`processes left: ${servers.join(' ')}`)
     await this.#lab.ok('umount', [this.#lab.cache])
