@@ -2,9 +2,12 @@ import { closeSync, fstatSync, openSync } from 'node:fs'
 import { errnoName, LIMITS, type Log } from '../base/index.ts'
 import { errno, FUSE_IOCTL, ioctl } from '../system/index.ts'
 import type { RowOrErrno, Tree } from '../vfs/index.ts'
-import { BACKING_MAP, FOPEN, IN_HEADER, OPEN_OUT, OUT_HEADER, type Words } from '../wire/index.ts'
+import { BACKING_MAP, FOPEN, IN_HEADER, OPEN_OUT, OUT_HEADER, RELEASE_IN, type Words } from '../wire/index.ts'
 
 const BODY_WORD = OUT_HEADER.size / 4
+/** The kernel sets the highest bit of a request's number when it repeats it for another server (FUSE_UNIQUE_RESEND). */
+const RESEND_BIT = 0x8000_0000
+const TWO_32 = 2 ** 32
 
 /** Knows the files that lie whole on the disk. */
 export interface WholeFiles {
@@ -14,9 +17,10 @@ export interface WholeFiles {
 }
 
 export interface Open {
-  count: number
+  /** File handles: the numbers of the OPEN requests, so that a request that comes twice counts once. */
+  readonly handles: number[]
   /** 0: read through us. */
-  backingId: number
+  readonly backingId: number
 }
 
 /** Keeps the opens of large files for a server that comes after this one: the kernel knows them still. */
@@ -50,41 +54,44 @@ export class OpenFiles {
   open(frame: Words, reply: Words): number {
     const row = this.#row(frame)
     if (row < 0) return row
-    let open = this.#opens.get(row)
-    if (open === undefined) {
-      open = { count: 0, backingId: this.#back(row) }
-      this.#opens.set(row, open)
-    }
-    open.count += 1
-    this.#keep(row)
-    const word = BODY_WORD
-    reply.u32.fill(0, word, word + OPEN_OUT.size / 4)
-    reply.u32[word + OPEN_OUT.openFlags / 4] = open.backingId > 0 ? FOPEN.passthrough : FOPEN.keepCache
-    reply.u32[word + OPEN_OUT.backingId / 4] = open.backingId
+    const [lo, hi] = [frame.u32[IN_HEADER.unique / 4] ?? 0, (frame.u32[IN_HEADER.unique / 4 + 1] ?? 0) & ~RESEND_BIT]
+    const backingId = this.#isLarge(row) ? this.#enter(row, hi * TWO_32 + lo) : 0
+    reply.u32.fill(0, BODY_WORD, BODY_WORD + OPEN_OUT.size / 4)
+    reply.u32[BODY_WORD + OPEN_OUT.fh / 4] = lo
+    reply.u32[BODY_WORD + OPEN_OUT.fh / 4 + 1] = hi
+    reply.u32[BODY_WORD + OPEN_OUT.openFlags / 4] = backingId > 0 ? FOPEN.passthrough : FOPEN.keepCache
+    reply.u32[BODY_WORD + OPEN_OUT.backingId / 4] = backingId
     return OPEN_OUT.size
   }
 
   release(frame: Words): number {
     const row = this.#row(frame)
     const open = row < 0 ? undefined : this.#opens.get(row)
-    if (open === undefined) return 0
-    open.count -= 1
-    if (open.count === 0) this.#opens.delete(row)
-    this.#keep(row)
-    if (open.count > 0) return 0
-    if (open.backingId > 0) {
-      const argument = Buffer.alloc(4)
-      argument.writeUInt32LE(open.backingId)
-      ioctl(this.#fd, FUSE_IOCTL.backingClose, argument)
-    }
+    const word = (IN_HEADER.size + RELEASE_IN.fh) / 4
+    const at = open?.handles.indexOf((frame.u32[word + 1] ?? 0) * TWO_32 + (frame.u32[word] ?? 0)) ?? -1
+    if (open === undefined || at < 0) return 0
+    open.handles.splice(at, 1)
+    if (open.handles.length === 0) this.#opens.delete(row)
+    this.#keeper.save([...this.#opens])
+    if (open.handles.length > 0 || open.backingId === 0) return 0
+    const argument = Buffer.alloc(4)
+    argument.writeUInt32LE(open.backingId)
+    ioctl(this.#fd, FUSE_IOCTL.backingClose, argument)
     return 0
   }
 
-  /** Only large files are ever read by the kernel itself; of the others a successor need not know. */
-  #keep(row: number): void {
-    const { size } = this.#tree.index
-    if ((size[row] ?? 0) < LIMITS.ownSegmentBytesMin) return
-    this.#keeper.save([...this.#opens].filter(([opened]) => (size[opened] ?? 0) >= LIMITS.ownSegmentBytesMin))
+  /** Notes one more open of a large file; gives its backing id, or 0. */
+  #enter(row: number, handle: number): number {
+    const open = this.#opens.get(row) ?? { handles: [], backingId: this.#back(row) }
+    if (!open.handles.includes(handle)) open.handles.push(handle)
+    this.#opens.set(row, open)
+    this.#keeper.save([...this.#opens])
+    return open.backingId
+  }
+
+  /** Only large files are ever read by the kernel itself; of the others nobody need know. */
+  #isLarge(row: number): boolean {
+    return (this.#tree.index.size[row] ?? 0) >= LIMITS.ownSegmentBytesMin
   }
 
   #row(frame: Words): RowOrErrno {
@@ -94,7 +101,6 @@ export class OpenFiles {
   /** A backing id for the row, or 0 where its content is not whole here, or the kernel refuses. */
   #back(row: number): number {
     const bytes = this.#tree.index.size[row] ?? 0
-    if (bytes < LIMITS.ownSegmentBytesMin) return 0
     const path = this.#whole.whole.get(row)
     const file = path === undefined ? -1 : openSized(path, bytes)
     if (file < 0) {

@@ -6,6 +6,7 @@ import type { Test } from 'tap'
 /** Milliseconds a server may take to start, and one PING. */
 const START_MS = 60_000
 const PING_MS = 5000
+const TRIES = 5
 /** Why tests of a redis server cannot run here, or false. */
 export const NO_REDIS = !hasRedis() && 'redis-server is not installed: apt-get install redis-server'
 
@@ -27,25 +28,25 @@ export interface Redis {
 /** A real server on 127.0.0.1, ::1 and a unix socket; ready when this returns. */
 export async function startRedis(t: Test, options: readonly string[] = [], wantedPort?: number): Promise<Redis> {
   const dir = t.testdir()
-  const port = wantedPort ?? (await freePort())
+  for (let tried = 1; ; tried += 1) {
+    try {
+      return await start(t, dir, options, wantedPort ?? (await freePort()))
+    } catch (error) {
+      // Another test may have taken the port meanwhile, on any of the addresses.
+      if (tried === TRIES) throw error
+    }
+  }
+}
+
+async function start(t: Test, dir: string, options: readonly string[], port: number): Promise<Redis> {
   const socket = `${dir}/redis.sock`
-  const common = [
-    '--save',
-    '',
-    '--appendonly',
-    'no',
-    '--dir',
-    dir,
-    '--bind',
-    '127.0.0.1',
-    '::1',
-    '--unixsocket',
-    socket,
-  ]
-  const child = spawn('redis-server', ['--port', String(port), ...common, ...options], {
-    stdio: ['ignore', 'ignore', 'inherit'],
+  const place = ['--port', String(port), '--bind', '127.0.0.1', '::1', '--unixsocket', socket, '--dir', dir]
+  const child = spawn('redis-server', [...place, '--save', '', '--appendonly', 'no', ...options], {
+    stdio: ['ignore', 'pipe', 'inherit'],
   })
-  const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
+  let said = ''
+  child.stdout.on('data', (text: Buffer) => (said += text.toString('utf8')))
+  const ended = new Promise<void>((resolve) => child.once('close', () => resolve()))
   const stop = async (): Promise<void> => {
     child.kill('SIGKILL')
     await ended
@@ -53,8 +54,8 @@ export async function startRedis(t: Test, options: readonly string[] = [], wante
   t.teardown(stop)
   const end = performance.now() + START_MS
   while (!(await answers({ host: '127.0.0.1', port })) || !(await answers({ path: socket }))) {
-    if (child.exitCode !== null || child.signalCode !== null) throw new Error('redis-server ended at once')
-    if (performance.now() > end) throw new Error(`redis-server does not answer after ${START_MS} ms`)
+    if (child.exitCode !== null || child.signalCode !== null) throw new Error(`redis-server ended at once: ${said}`)
+    if (performance.now() > end) throw new Error(`redis-server does not answer after ${START_MS} ms: ${said}`)
     await sleep(50)
   }
   return { port, socket, stop }
