@@ -84,10 +84,10 @@ function addVerify(cache: Command, context: Context, done: Done): void {
     .action(async (words: { cache?: string; repair?: true }) => {
       begin(context, cache)
       const { verify } = await import('../lib/commands/cache.ts')
-      const { archiveProgress } = await import('../lib/commands/progress.ts')
+      const { showProgress } = await import('../lib/commands/progress.ts')
       const { verifyText } = await import('./cache-texts.ts')
       const { isatty } = await import('node:tty')
-      const progress = archiveProgress(progressOf(context), 'blocks', isatty(2), 'Checking')
+      const progress = showProgress(progressOf(context), 'Checking blocks', isatty(2))
       const request = { cacheDir: folder(words), repair: words.repair ?? false, onProgress: progress.onProgress }
       const outcome = await verify(request, log(), context.signal).finally(() => progress.end())
       context.output.result(outcome, verifyText(outcome))

@@ -7,7 +7,7 @@ import { digestIn, knownDigest } from './cache-archives.ts'
 import { cacheDirOf } from './cache.ts'
 import { openArchive as openNamed } from './open-archive.ts'
 import { cacheLimit, checkStores, openContent } from './open-content.ts'
-import { archiveProgress } from './progress.ts'
+import { showProgress } from './progress.ts'
 
 export interface PinRequest {
   /** A path, a URL, a name on a hub, or the digest of an archive that is known here. */
@@ -108,7 +108,7 @@ async function fetchArchive(
   signal: AbortSignal,
 ): Promise<FetchAllResult> {
   await using content = await openContent(archive, request, log)
-  const progress = archiveProgress(report.progress, 'blocks', isatty(2))
+  const progress = showProgress(report.progress, 'Fetching blocks', isatty(2))
   try {
     return await fetchAll({ index: archive.index, reader: content.reader, onProgress: progress.onProgress }, signal)
   } finally {

@@ -9,7 +9,7 @@ import { cacheDirOf } from './cache.ts'
 import { readSigningKeys } from './key-files.ts'
 import { checkStores } from './open-content.ts'
 import type { ArchiveReport } from './open-archive.ts'
-import { archiveProgress } from './progress.ts'
+import { packing, shortName, showProgress } from './progress.ts'
 
 export interface ConvertWords {
   /** `registry/name:tag`, `oci:DIR`, ...: see `lib/oci`. */
@@ -53,8 +53,8 @@ export async function convert(words: ConvertWords, report: ArchiveReport, signal
   const image = await fetchImage(name, words, report, signal)
   let done = false
   const isTerminal = isatty(2)
-  const reading = archiveProgress(report.progress, 'layers', isTerminal, 'Reading')
-  const packing = archiveProgress(report.progress, 'content', isTerminal, 'Packing')
+  const reading = showProgress(report.progress, 'Reading layers', isTerminal)
+  const writing = showProgress(report.progress, `Packing ${shortName(name)}`, isTerminal)
   try {
     const { packImage } = await import('../make/index.ts')
     const made = await packImage(
@@ -69,7 +69,7 @@ export async function convert(words: ConvertWords, report: ArchiveReport, signal
           const bytes = image.layers.map(({ size }) => size)
           reading.onProgress?.(sum(bytes.slice(0, layer)), sum(bytes))
         },
-        onBytes: packing.onProgress,
+        onProgress: packing(writing),
       },
       signal,
     )
@@ -77,14 +77,14 @@ export async function convert(words: ConvertWords, report: ArchiveReport, signal
     return { ...made, image: name, imageDigest: image.digest, platform: image.platform }
   } finally {
     reading.end()
-    packing.end()
+    writing.end()
     await image.close(done)
   }
 }
 
 async function fetchImage(name: string, words: ConvertWords, report: ArchiveReport, signal: AbortSignal) {
   const { openImage } = await import('../oci/index.ts')
-  const progress = archiveProgress(report.progress, 'layers', isatty(2))
+  const progress = showProgress(report.progress, 'Fetching layers', isatty(2))
   const { platform, mirrors, plainHttp, cacheDir } = words
   try {
     const options = {

@@ -2,12 +2,14 @@ import { createHash } from 'node:crypto'
 import { mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { isatty } from 'node:tty'
 import { displayBytes, type Log } from '../base/index.ts'
 import { type Change, type Difference, diffIndexes, type FlistIndex, locateIndex, openIndex } from '../flist/index.ts'
 import { packFolder } from '../make/index.ts'
 import { fileBytes } from './cat.ts'
 import { type ArchiveReport, type ArchiveWords, openArchive } from './open-archive.ts'
 import { type ContentWords, openContent } from './open-content.ts'
+import { packing, shortName, showProgress } from './progress.ts'
 
 export interface DiffRequest {
   /** Archives or folders; one of the two at least is an archive. */
@@ -58,8 +60,8 @@ export async function diffTrees(
   const [archiveA, archiveB] = [await formatOf(before), await formatOf(after)]
   for (const side of [archiveA, archiveB]) if (side !== undefined) stack.use(side)
   const format = (archiveA ?? archiveB)?.index.format ?? 'fl'
-  const a = archiveA ?? stack.use(await indexFolder(before, format, signal))
-  const b = archiveB ?? stack.use(await indexFolder(after, format, signal))
+  const a = archiveA ?? stack.use(await indexFolder(before, format, report, signal))
+  const b = archiveB ?? stack.use(await indexFolder(after, format, report, signal))
   const counts: DiffCounts = { added: 0, removed: 0, changed: 0, differences: {} }
   const sameContent = contentComparer(a, b, request.content, log, signal)
   for await (const change of diffIndexes(a.index, b.index, { ignore, sameContent })) {
@@ -76,15 +78,23 @@ function isFolderName(name: string): boolean {
 }
 
 /** The index of a folder as if it had been packed: same cuts, same keys, and no block is stored. */
-async function indexFolder(words: ArchiveWords, format: 'fl' | 'v1', signal: AbortSignal): Promise<Side> {
+async function indexFolder(
+  { archive: source }: ArchiveWords,
+  format: 'fl' | 'v1',
+  report: ArchiveReport,
+  signal: AbortSignal,
+): Promise<Side> {
   const dir = mkdtempSync(join(tmpdir(), 'flistfs-diff-'))
+  const progress = showProgress(report.progress, `Reading ${shortName(source)}`, isatty(2))
   try {
     const archive = join(dir, 'folder')
-    const packed = await packFolder({ source: words.archive, archive, format, stores: [], baseDir: dir }, signal)
+    const request = { source, archive, format, stores: [], baseDir: dir, onProgress: packing(progress) }
+    const packed = await packFolder(request, signal)
     const { indexPath, digest } = await locateIndex(archive, { cacheDir: dir, digest: packed.digest }, signal)
     const index = openIndex(indexPath, digest)
     return { index, baseDir: dir, cacheDir: dir, [Symbol.dispose]: () => index.close() }
   } finally {
+    progress.end()
     // What is mapped stays readable.
     rmSync(dir, { recursive: true, force: true })
   }

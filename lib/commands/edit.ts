@@ -1,6 +1,7 @@
 import { mkdirSync, mkdtempSync, realpathSync, rmSync, statSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join, resolve } from 'node:path'
+import { isatty } from 'node:tty'
 import { FlistError, LIMITS } from '../base/index.ts'
 import { type FlistIndex, locateIndex, openIndex, type Route } from '../flist/index.ts'
 import {
@@ -16,6 +17,7 @@ import { parseStoreRoute, publicUrl, type StoreRoute } from '../store/index.ts'
 import { readSigningKeys } from './key-files.ts'
 import { type ArchiveReport, type ArchiveWords, openArchive, type OpenedArchive } from './open-archive.ts'
 import { ownerId } from './pack-values.ts'
+import { packing, shortName, showProgress } from './progress.ts'
 
 export interface EditRequest extends ArchiveWords {
   /** Where the result goes; undefined: in the place of the archive, which must be a file then. */
@@ -42,7 +44,7 @@ export async function editArchive(
   const output = outputOf(archive, request.archive, request.output)
   await using scratch = new AsyncDisposableStack()
   const tree = new EditTree(index)
-  const editing = new Editing(request, archive, tree, scratch, signal)
+  const editing = new Editing(request, archive, tree, scratch, report, signal)
   for (const words of request.commands) {
     signal.throwIfAborted()
     await editing.run(words)
@@ -51,7 +53,9 @@ export async function editArchive(
   const tags = new Map(Object.entries(index.tags))
   // It speaks of what the archive was.
   tags.delete('x-signature')
-  return writeTree(tree, { archive: output, format: index.format, routes, tags, sign }, signal)
+  const progress = showProgress(report.progress, 'Writing', isatty(2))
+  const options = { archive: output, format: index.format, routes, tags, sign, onRows: progress.onRows }
+  return writeTree(tree, options, signal).finally(() => progress.end())
 }
 
 /** An archive that was fetched is not changed in its place. */
@@ -86,6 +90,7 @@ class Editing {
   readonly #archive: OpenedArchive
   readonly #operations: Operations
   readonly #scratch: AsyncDisposableStack
+  readonly #report: ArchiveReport
   readonly #signal: AbortSignal
 
   constructor(
@@ -93,12 +98,14 @@ class Editing {
     archive: OpenedArchive,
     tree: EditTree,
     scratch: AsyncDisposableStack,
+    report: ArchiveReport,
     signal: AbortSignal,
   ) {
     this.#request = request
     this.#archive = archive
     this.#operations = new Operations(tree, request.now)
     this.#scratch = scratch
+    this.#report = report
     this.#signal = signal
   }
 
@@ -151,7 +158,10 @@ class Editing {
     const { stores, baseDir } = this.#stores()
     const folder = isFolder ? source : one
     const request = { source: folder, archive, format: index.format, stores, baseDir, follow: !isFolder }
-    const packed = await packFolder(request, this.#signal)
+    const progress = showProgress(this.#report.progress, `Packing ${shortName(source)}`, isatty(2))
+    const packed = await packFolder({ ...request, onProgress: packing(progress) }, this.#signal).finally(() =>
+      progress.end(),
+    )
     const [problem] = packed.problems
     if (problem !== undefined)
       throw new FlistError('FLIST_SYSTEM', `Cannot put "${source}": "${problem.path}": ${problem.why}`)

@@ -7,7 +7,7 @@ import { checkDestination, putImage } from '../oci/index.ts'
 import { fileBytes } from './cat.ts'
 import { type ArchiveReport, type ArchiveWords, openArchive } from './open-archive.ts'
 import { type ContentWords, openContent, type OpenedContent } from './open-content.ts'
-import { archiveProgress } from './progress.ts'
+import { shortName, showProgress } from './progress.ts'
 
 export interface ExportWords extends ArchiveWords, ContentWords {
   /** `oci:DIR[:TAG]`, `oci-archive:FILE`, `docker-archive:FILE[:NAME]`, `REGISTRY/NAME:TAG`. */
@@ -46,29 +46,25 @@ export async function exportImage(
   let entries = 0
   let bytes = 0
   const isTerminal = isatty(2)
-  const packing = archiveProgress(report.progress, name, isTerminal, 'Exporting')
-  const sending = archiveProgress(report.progress, 'the image', isTerminal, 'Sending')
+  const packing = showProgress(report.progress, `Exporting ${shortName(name)}`, isTerminal)
+  const sending = showProgress(report.progress, 'Sending the image', isTerminal)
+  const counted = async function* (row: number): AsyncGenerator<Buffer> {
+    for await (const piece of fileBytes(index, row, content, signal)) {
+      packing.onProgress?.((bytes += piece.length), index.contentBytes, entries)
+      yield piece
+    }
+  }
   try {
     const tar = archiveTar(index, {
-      content: (row) => fileBytes(index, row, content, signal),
+      content: counted,
       isLayer: true,
       without: (await isMadeStartup(index, config, content, signal)) ? STARTUP : undefined,
       onLeftOut: (path, why) => leftOut.push({ path, why }),
       onEntry: () => (entries += 1),
     })
-    const counted = (async function* (): AsyncGenerator<Buffer> {
-      for await (const piece of tar) {
-        packing.onProgress?.((bytes += piece.length), undefined)
-        yield piece
-      }
-    })()
     const spoolFolder = join(archive.cacheDir, 'layers')
     const onBytes = (sent: number, total: number): void => sending.onProgress?.(sent, total)
-    const put = await putImage(
-      image,
-      { tar: counted, config, platform, spoolFolder, mirrors: [], plainHttp, onBytes },
-      signal,
-    )
+    const put = await putImage(image, { tar, config, platform, spoolFolder, mirrors: [], plainHttp, onBytes }, signal)
     return { archive: name, digest: index.digest, image, ...put, entries, leftOut }
   } finally {
     packing.end()

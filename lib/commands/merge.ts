@@ -1,4 +1,5 @@
 import { resolve } from 'node:path'
+import { isatty } from 'node:tty'
 import { FlistError } from '../base/index.ts'
 import type { Route } from '../flist/index.ts'
 import { mergeTrees, writeTree, type WrittenArchive } from '../make/index.ts'
@@ -6,6 +7,7 @@ import { parseStoreRoute, publicUrl } from '../store/index.ts'
 import { routesFor } from './edit.ts'
 import { readSigningKeys } from './key-files.ts'
 import { type ArchiveReport, openArchive, type OpenedArchive } from './open-archive.ts'
+import { showProgress } from './progress.ts'
 
 export interface MergeRequest {
   /** The lowest first. */
@@ -61,7 +63,9 @@ export async function mergeArchives(
     stores.length > 0
       ? stores.map(parseStoreRoute).map((route) => ({ ...route, url: publicUrl(route.url, process.cwd()) }))
       : united(archives, output)
-  return writeTree(tree, { archive: output, format: last.index.format, routes, tags, sign }, signal)
+  const progress = showProgress(report.progress, 'Merging', isatty(2))
+  const options = { archive: output, format: last.index.format, routes, tags, sign, onRows: progress.onRows }
+  return writeTree(tree, options, signal).finally(() => progress.end())
 }
 
 /** Each place once; those of the top one are asked first. */

@@ -7,7 +7,7 @@ import type { ResolvedArchive } from '../store/index.ts'
 import { isAwaited, leaveTerminal, tellSupervisor } from './background.ts'
 import { notifyManager } from '../system/index.ts'
 import { policyFiles } from './policy-files.ts'
-import { archiveProgress } from './progress.ts'
+import { showProgress } from './progress.ts'
 import { refuseMounted, zeroOsNames } from './zero-os.ts'
 
 /** The words of `flistfs mount`, checked. */
@@ -92,7 +92,9 @@ async function mountOn(
   if (request.stores.length > 0) await checkStores(request.stores, request.storesFromWords, report)
   const archive = await findArchive(request, cacheDir, report, signal)
   const { locateIndex } = await import('../flist/index.ts')
-  const { digest, indexPath } = await locateIndex(archive.path, { cacheDir, digest: request.digest }, signal)
+  const reading = showProgress(report.progress, 'Reading the archive', () => isatty(2))
+  const options = { cacheDir, digest: request.digest, onProgress: reading.onRows }
+  const { digest, indexPath } = await locateIndex(archive.path, options, signal).finally(() => reading.end())
   const policies = policyFiles(request.policy)
   if (policies.length > 0) {
     const asked = { ...archive, digest, indexPath }
@@ -193,7 +195,7 @@ async function findArchive(
   signal: AbortSignal,
 ): Promise<ResolvedArchive> {
   const { resolveArchive } = await import('../store/index.ts')
-  const progress = archiveProgress(report.progress, 'the archive', () => isatty(2))
+  const progress = showProgress(report.progress, 'Fetching the archive', () => isatty(2))
   try {
     const { hub, digest } = request
     const options = {

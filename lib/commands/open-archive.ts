@@ -2,7 +2,7 @@ import { isatty } from 'node:tty'
 import { locateIndex, openIndex, type FlistIndex } from '../flist/index.ts'
 import { resolveArchive } from '../store/index.ts'
 import { cacheDirOf } from './cache.ts'
-import { archiveProgress } from './progress.ts'
+import { showProgress } from './progress.ts'
 
 /** Which archive, and what says where it is found. */
 export interface ArchiveWords {
@@ -42,14 +42,16 @@ export async function openArchive(
   const cacheDir = cacheDirOf(words.cacheDir)
   const { hub, digest } = words
   const onWarning = (message: string): void => report.warn(message)
-  const progress = archiveProgress(report.progress, 'the archive', isatty(2))
+  const fetching = showProgress(report.progress, 'Fetching the archive', () => isatty(2))
+  const reading = showProgress(report.progress, 'Reading the archive', () => isatty(2))
   try {
-    const { onProgress } = progress
+    const { onProgress } = fetching
     const found = await resolveArchive(words.archive, { hub, digest, cacheDir, onProgress, onWarning }, signal)
-    const located = await locateIndex(found.path, { cacheDir, digest }, signal)
+    const located = await locateIndex(found.path, { cacheDir, digest, onProgress: reading.onRows }, signal)
     const index = openIndex(located.indexPath, located.digest)
     return { ...found, index, cacheDir, [Symbol.dispose]: () => index.close() }
   } finally {
-    progress.end()
+    fetching.end()
+    reading.end()
   }
 }

@@ -6,7 +6,7 @@ import { unpackTar, type UnpackTarResult, unpackTree, type UnpackResult } from '
 import type { Sink } from './look.ts'
 import { type ArchiveReport, type ArchiveWords, openArchive } from './open-archive.ts'
 import { type ContentWords, openSupply } from './open-content.ts'
-import { archiveProgress } from './progress.ts'
+import { shortName, showProgress } from './progress.ts'
 
 export interface UnpackOutcome extends UnpackResult {
   readonly archive: string
@@ -24,7 +24,7 @@ export async function unpackArchive(
   using archive = await openArchive(words, report, signal)
   const { index, name } = archive
   await using supply = await openSupply(archive, words, log)
-  const progress = archiveProgress(report.progress, name, isatty(2), 'Unpacking')
+  const progress = showProgress(report.progress, `Unpacking ${shortName(name)}`, isatty(2))
   const { directory } = words
   try {
     const result = await unpackTree({ index, directory, supply, onProgress: progress.onProgress }, signal)
@@ -51,7 +51,7 @@ export async function unpackToTar(
   using archive = await openArchive(words, report, signal)
   const { index, name } = archive
   await using supply = await openSupply(archive, words, log)
-  const progress = archiveProgress(report.progress, name, isatty(2), 'Unpacking')
+  const progress = showProgress(report.progress, `Unpacking ${shortName(name)}`, isatty(2))
   using file = stdout === undefined ? new TarFile(words.tar) : undefined
   const sink = stdout ?? file
   try {

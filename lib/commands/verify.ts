@@ -7,7 +7,7 @@ import { compileArchive, openIndex } from '../flist/index.ts'
 import { type BlockFault, checkBlocks, type CheckResult, packFolder } from '../make/index.ts'
 import { openWholeStore, parseStoreRoute, type StoreRoute, type WholeStore } from '../store/index.ts'
 import { type ArchiveReport, type ArchiveWords, openArchive, type OpenedArchive } from './open-archive.ts'
-import { archiveProgress } from './progress.ts'
+import { packing, shortName, showProgress } from './progress.ts'
 import { reportSignatures, type SignatureReport } from './signatures.ts'
 
 export interface VerifyRequest extends ArchiveWords {
@@ -40,7 +40,7 @@ export async function verifyArchive(
   signal: AbortSignal,
 ): Promise<VerifyOutcome> {
   using archive = await openArchive(request, report, signal)
-  await checkStructure(archive, signal)
+  await checkStructure(archive, report, signal)
   const { index, name } = archive
   const { signers } = request
   const signed = signers === undefined ? {} : { signed: await reportSignatures(archive, signers, report, signal) }
@@ -63,9 +63,11 @@ export async function verifyArchive(
   )
   const others = []
   for (const from of request.from) {
-    others.push(await open(parseStoreRoute(await asStore(from, index.format, scratch, signal)), process.cwd(), true))
+    others.push(
+      await open(parseStoreRoute(await asStore(from, index.format, scratch, report, signal)), process.cwd(), true),
+    )
   }
-  const progress = archiveProgress(report.progress, name, isatty(2), 'Checking')
+  const progress = showProgress(report.progress, `Checking ${shortName(name)}`, isatty(2))
   try {
     const { repair } = request
     const check = { index, stores, deep: request.look === 'deep', repair, others, onProgress: progress.onProgress }
@@ -77,19 +79,34 @@ export async function verifyArchive(
 }
 
 /** The archive is read anew: an index that is there already says nothing of the file. */
-async function checkStructure({ path, index }: OpenedArchive, signal: AbortSignal): Promise<void> {
+async function checkStructure(
+  { path, index, name }: OpenedArchive,
+  report: ArchiveReport,
+  signal: AbortSignal,
+): Promise<void> {
   const dir = mkdtempSync(join(tmpdir(), 'flistfs-verify-'))
+  const { onRows, end } = showProgress(report.progress, `Checking ${shortName(name)}`, isatty(2))
   try {
     const fresh = join(dir, 'index')
-    await compileArchive(path, fresh, { digest: index.digest, signal })
+    // Rows of fl are names and blocks.
+    const total = index.rowCount + (index.format === 'fl' ? index.blockCount : 0)
+    const onProgress = onRows && ((rows: number) => onRows(rows, total))
+    await compileArchive(path, fresh, { digest: index.digest, signal, onProgress })
     openIndex(fresh, index.digest).close()
   } finally {
+    end()
     rmSync(dir, { recursive: true, force: true })
   }
 }
 
 /** A folder of files becomes a store of their blocks, for as long as this takes. */
-async function asStore(from: string, format: 'fl' | 'v1', scratch: string, signal: AbortSignal): Promise<string> {
+async function asStore(
+  from: string,
+  format: 'fl' | 'v1',
+  scratch: string,
+  report: ArchiveReport,
+  signal: AbortSignal,
+): Promise<string> {
   if (/^(?:[0-9a-f]{2}-[0-9a-f]{2}=)?[a-z0-9+]+:/i.test(from)) return from
   if (statSync(from, { throwIfNoEntry: false })?.isDirectory() !== true) {
     throw new FlistError('FLIST_NOT_FOUND', `Cannot repair from "${from}": it is no folder`, {
@@ -99,6 +116,9 @@ async function asStore(from: string, format: 'fl' | 'v1', scratch: string, signa
   const url = `dir://${join(scratch, 'store')}`
   const stores = [{ start: 0, end: 255, url }]
   const archive = join(scratch, 'archive')
-  await packFolder({ source: resolve(from), archive, format, stores, baseDir: scratch }, signal)
+  const progress = showProgress(report.progress, `Reading ${shortName(from)}`, isatty(2))
+  const source = resolve(from)
+  const request = { source, archive, format, stores, baseDir: scratch, onProgress: packing(progress) }
+  await packFolder(request, signal).finally(() => progress.end())
   return url
 }

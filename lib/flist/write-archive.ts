@@ -8,6 +8,8 @@ export interface WriteOptions {
   readonly signal: AbortSignal
   /** v1: write no names of users and groups, which are those of this machine. fl has only numbers. */
   readonly numericOwner?: boolean
+  /** Rows that are written, of how many. */
+  readonly onRows?: ((rows: number, total: number) => void) | undefined
 }
 
 const ROWS_PER_TURN = 8192
@@ -19,14 +21,14 @@ const FORMAT_VERSION = '1'
  * Throws FLIST_ARCHIVE_DAMAGED, FLIST_LIMIT, FLIST_INTERRUPTED.
  */
 export async function writeArchive(tree: TreeBuilder, path: string, options: WriteOptions): Promise<void> {
-  const { signal, numericOwner = false } = options
+  const { signal, numericOwner = false, onRows } = options
   const rows = new TreeRows(tree)
-  if (tree.format === 'fl') return writeFl(rows, path, signal)
+  if (tree.format === 'fl') return writeFl(rows, path, options)
   const { writeV1 } = await import('./v1/write-v1.ts')
-  await writeV1(rows, path, { signal, numericOwner })
+  await writeV1(rows, path, { signal, numericOwner, onRows })
 }
 
-async function writeFl(rows: TreeRows, path: string, signal: AbortSignal): Promise<void> {
+async function writeFl(rows: TreeRows, path: string, { signal, onRows }: WriteOptions): Promise<void> {
   const { tree, order } = rows
   using writer = new FlWriter(path)
   // The format's own comes last, where it is right: an archive that was read and one that was made are written alike.
@@ -36,6 +38,7 @@ async function writeFl(rows: TreeRows, path: string, signal: AbortSignal): Promi
     addRow(writer, rows, row)
     if (row % ROWS_PER_TURN !== 0) continue
     await nextTurn()
+    onRows?.(row, order.rowCount)
     signal.throwIfAborted()
   }
   if (writer.hasExtensions) writer.addTag(FORMAT_TAG, FORMAT_VERSION)

@@ -3,6 +3,7 @@ import { FILE_TYPE } from '../flist/index.ts'
 import { type Image, imageContents, type ImageInode, imageNames, type ImageTree, mergeLayers } from '../oci/index.ts'
 import { ArchiveMaker, type MadeArchive, type MakerOptions } from './archive-maker.ts'
 import { addTree } from './image-entries.ts'
+import type { PackProgress } from './pack.ts'
 import { createdAt, startCommand, startupToml } from './startup.ts'
 
 export interface PackImageRequest extends Omit<MakerOptions, 'onBytes'> {
@@ -11,8 +12,7 @@ export interface PackImageRequest extends Omit<MakerOptions, 'onBytes'> {
   readonly startup: boolean
   /** Which layer is read first, of how many. */
   readonly onLayer?: ((layer: number, layers: number) => void) | undefined
-  /** Plain bytes that became blocks, of all. */
-  readonly onBytes?: ((bytes: number, total: number) => void) | undefined
+  readonly onProgress?: ((progress: PackProgress) => void) | undefined
 }
 
 export interface PackedImage extends MadeArchive {
@@ -32,7 +32,7 @@ const STARTUP_MODE = 0o644
  * unpacked. Same image, same bytes. Throws what reading the image and `ArchiveMaker` throw.
  */
 export async function packImage(request: PackImageRequest, signal: AbortSignal): Promise<PackedImage> {
-  const { image, startup, onLayer, onBytes } = request
+  const { image, startup, onLayer, onProgress } = request
   const { layers, config } = image
   if (config.length > LIMITS.tagBytesMax) {
     throw new FlistError(
@@ -42,11 +42,15 @@ export async function packImage(request: PackImageRequest, signal: AbortSignal):
   }
   const merged = await mergeLayers(layers, (layer) => onLayer?.(layer, layers.length), signal)
   const total = contentBytes(merged)
+  const contents: [entry: number, content: number][] = []
   const tags = new Map([...(request.tags ?? []), [CONFIG_TAG, config.toString('utf8')] as const])
-  const options = { ...request, tags, onBytes: (bytes: number): void => onBytes?.(bytes, total) }
+  const options = {
+    ...request,
+    tags,
+    onBytes: (bytes: number): void => onProgress?.({ bytes, total, entries: contents.length }),
+  }
   await using maker = await ArchiveMaker.open(options, signal)
   const entries = addTree(maker, merged)
-  const contents: [entry: number, content: number][] = []
   if (startup && !(merged.root.children?.has(STARTUP) ?? false)) contents.push(...(await addStartup(maker, config)))
   for await (const { inode, bytes } of imageContents(merged, layers, signal)) {
     contents.push([entries.get(inode) ?? -1, await maker.writer.addContent(inode.size, bytes)])

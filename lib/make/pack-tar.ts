@@ -1,4 +1,4 @@
-import { createReadStream } from 'node:fs'
+import { createReadStream, statSync } from 'node:fs'
 import { displayBytes, FlistError, systemCode } from '../base/index.ts'
 import { decompressed, type ImageInode, ImageTree, TarReader, type TarEntry } from '../oci/index.ts'
 import { ArchiveMaker } from './archive-maker.ts'
@@ -24,9 +24,16 @@ export async function packTar(request: PackTarRequest, signal: AbortSignal): Pro
   const tree = new ImageTree({ whiteouts: false })
   tree.beginLayer(0, where)
   let entries = 0
-  const onBytes = (bytes: number): void => request.onProgress?.({ bytes, entries })
+  const size = source === STDIN ? 0 : (statSync(source, { throwIfNoEntry: false })?.size ?? 0)
+  let read = 0
+  const onBytes = (bytes: number): void => {
+    // As much of the tar as was read has made as many bytes: one that is compressed does not say how many there will be.
+    const total = size === 0 || read === 0 ? undefined : Math.round((bytes * size) / read)
+    request.onProgress?.({ bytes, total, entries })
+  }
+  const input = bytesOf(source, (bytes) => (read += bytes))
   await using maker = await ArchiveMaker.open({ ...request, onBytes }, signal)
-  const reader = new TarReader(decompressed(bytesOf(source), where), { where, globals: true })
+  const reader = new TarReader(decompressed(input, where), { where, globals: true })
   /** By number of the entry. */
   const contents = new Map<number, number>()
   try {
@@ -50,10 +57,13 @@ export async function packTar(request: PackTarRequest, signal: AbortSignal): Pro
   return { ...made, reused: 0, problemCount: problems.count, problems: problems.list }
 }
 
-async function* bytesOf(source: string): AsyncGenerator<Buffer> {
+async function* bytesOf(source: string, onRead: (bytes: number) => void): AsyncGenerator<Buffer> {
   const stream = source === STDIN ? process.stdin : createReadStream(source, { highWaterMark: 256 * 1024 })
   try {
-    for await (const piece of stream) yield piece as Buffer
+    for await (const piece of stream as AsyncIterable<Buffer>) {
+      onRead(piece.length)
+      yield piece
+    }
   } catch (cause) {
     const code = systemCode(cause)
     const isAbsent = code === 'ENOENT' || code === 'ENOTDIR'

@@ -5,6 +5,7 @@ import { parseStoreUrl } from '../store/index.ts'
 import { closeFd, type FileIdentity, FileStat, openPath } from '../system/index.ts'
 import { ArchiveMaker, type MadeArchive, type MakerOptions } from './archive-maker.ts'
 import { BaseTree } from './base-tree.ts'
+import { countFolder } from './count-folder.ts'
 import { excluder } from './exclude.ts'
 import { type Problem, Problems } from './problems.ts'
 import { FolderWalk, type WalkOptions } from './walk-folder.ts'
@@ -24,7 +25,10 @@ export interface PackRequest extends Omit<MakerOptions, 'onBytes'> {
 }
 
 export interface PackProgress {
+  /** Of files that were read, or are known to be as they were. */
   readonly bytes: number
+  /** Of all files, once that is known. */
+  readonly total: number | undefined
   readonly entries: number
 }
 
@@ -43,16 +47,28 @@ export interface PackResult extends MadeArchive {
 export async function packFolder(request: PackRequest, signal: AbortSignal): Promise<PackResult> {
   const fd = openSource(request.source)
   const problems = new Problems()
+  const options = walkOptions(request)
+  const counting = new AbortController()
   let walk: FolderWalk | undefined
-  const onBytes = (bytes: number): void => request.onProgress?.({ bytes, entries: walk?.counters.entries ?? 0 })
+  let total: number | undefined
+  const onBytes = (read: number): void => {
+    const { entries, reusedBytes } = walk?.counters ?? { entries: 0, reusedBytes: 0 }
+    request.onProgress?.({ bytes: read + reusedBytes, total, entries })
+  }
+  let counted: Promise<void> | undefined
   try {
     await using maker = await ArchiveMaker.open({ ...request, onBytes }, signal)
-    walk = new FolderWalk(maker, problems, walkOptions(request), signal)
+    walk = new FolderWalk(maker, problems, options, signal)
+    if (request.onProgress !== undefined) {
+      counted = countFolder(fd, options, counting.signal).then((bytes) => void (total = bytes))
+    }
     await walk.walk(fd)
     const made = await maker.finish(signal)
     const { reused } = walk.counters
     return { ...made, reused, problemCount: problems.count, problems: problems.list }
   } finally {
+    counting.abort()
+    await counted
     closeFd(fd)
   }
 }

@@ -42,6 +42,7 @@ export interface WalkCounters {
   entries: number
   /** Files whose blocks were taken from the base. */
   reused: number
+  reusedBytes: number
 }
 
 /** A folder that is still to be read. */
@@ -83,7 +84,7 @@ export class FolderWalk {
   readonly #pending: Pending[] = []
   #rootSystem = 0
   #turn = 0
-  readonly counters: WalkCounters = { entries: 0, reused: 0 }
+  readonly counters: WalkCounters = { entries: 0, reused: 0, reusedBytes: 0 }
 
   constructor(maker: ArchiveMaker, problems: Problems, options: WalkOptions, signal: AbortSignal) {
     this.#signal = signal
@@ -213,6 +214,7 @@ export class FolderWalk {
     const known = base?.unchanged(base.child(pending.baseRow, place.name), stat)
     const reuse = (refs: Buffer): void => {
       this.counters.reused += 1
+      this.counters.reusedBytes += attributes.size
       const xattrs = known?.xattrs ?? readXattrs(xattrPath(prefix, ended), follow)
       this.#addFile(place, attributes, xattrs, refs, linkKey)
     }

@@ -17,6 +17,8 @@ export interface WriteV1Options {
   readonly signal: AbortSignal
   /** No names of users and groups, which are those of this machine. */
   readonly numericOwner: boolean
+  /** Rows that are written, of how many. */
+  readonly onRows?: ((rows: number, total: number) => void) | undefined
 }
 
 /** flist-v1.md section 2. */
@@ -41,7 +43,11 @@ export async function writeV1(rows: TreeRows, path: string, options: WriteV1Opti
   }
 }
 
-async function writeDatabase(rows: TreeRows, path: string, { signal, numericOwner }: WriteV1Options): Promise<void> {
+async function writeDatabase(
+  rows: TreeRows,
+  path: string,
+  { signal, numericOwner, onRows }: WriteV1Options,
+): Promise<void> {
   const [wide, narrow] = await Promise.all([createBLAKE2b(128), createBLAKE2b(64)])
   const acls = new AclWriter(numericOwner ? NUMBERS_ONLY : hostNames('/etc'), (text) =>
     narrow.init().update(text).digest(),
@@ -62,6 +68,7 @@ async function writeDatabase(rows: TreeRows, path: string, { signal, numericOwne
       folders += 1
       if (folders % FOLDERS_PER_TURN !== 0) continue
       await nextTurn()
+      onRows?.(row, rows.order.rowCount)
       signal.throwIfAborted()
     }
     for (const [key, message] of acls.messages()) entry.run(key, message)

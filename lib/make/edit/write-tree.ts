@@ -12,6 +12,8 @@ export interface WriteTreeOptions {
   readonly routes: readonly Route[]
   readonly tags: ReadonlyMap<string, string>
   readonly sign?: readonly SigningKey[] | undefined
+  /** Rows that are written, of how many. */
+  readonly onRows?: ((rows: number, total: number) => void) | undefined
 }
 
 export interface WrittenArchive {
@@ -27,14 +29,14 @@ export async function writeTree(
   options: WriteTreeOptions,
   signal: AbortSignal,
 ): Promise<WrittenArchive> {
-  const { archive, format, routes, tags, sign = [] } = options
+  const { archive, format, routes, tags, sign = [], onRows } = options
   const builder = new TreeBuilder({ format, hashBytes: hashBytesOf(format) })
   builder.routes = [...routes]
   builder.tags = new Map(tags)
   addNodes(builder, tree.root)
   await signTree(builder, sign, { signal })
   try {
-    await writeArchive(builder, archive, { signal })
+    await writeArchive(builder, archive, { signal, onRows })
   } catch (error) {
     if (error instanceof FlistError || systemCode(error) === '') throw error
     const why = systemCode(error)

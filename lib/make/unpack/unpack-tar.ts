@@ -11,7 +11,7 @@ export interface UnpackTarRequest {
   readonly supply: BlockSupply
   /** Where the tar goes; nothing is made any more once it is closed. */
   readonly sink: { readonly closed: boolean; push(bytes: Buffer): void }
-  readonly onProgress?: ((bytes: number, total: number) => void) | undefined
+  readonly onProgress?: ((bytes: number, total: number, entries: number) => void) | undefined
 }
 
 export interface UnpackTarResult {
@@ -61,7 +61,7 @@ export async function unpackTar(request: UnpackTarRequest, signal: AbortSignal):
       if (held !== undefined) sink.push(held)
       if (sink.closed) return result
       held = piece
-      onProgress?.(content.bytes, index.contentBytes)
+      onProgress?.(content.bytes, index.contentBytes, result.entries)
       pieces += 1
       if (pieces % BREATH === 0) await setImmediate()
       signal.throwIfAborted()

@@ -26,7 +26,8 @@ export interface UnpackRequest {
   /** Made where it is not there; its parent must be. */
   readonly directory: string
   readonly supply: BlockSupply
-  readonly onProgress?: ((bytes: number, total: number) => void) | undefined
+  /** Plain bytes that are there, of how many, and names. */
+  readonly onProgress?: ((bytes: number, total: number, entries: number) => void) | undefined
 }
 
 export interface UnpackResult {
@@ -261,7 +262,7 @@ class Unpacking {
     const { supply, onProgress } = this.#request
     const onBytes = (bytes: number): void => {
       this.#result.bytes += bytes
-      onProgress?.(this.#result.bytes, this.#index.contentBytes)
+      onProgress?.(this.#result.bytes, this.#index.contentBytes, this.#result.entries)
     }
     try {
       await writeContent(fd, this.#index, leader, supply, this.#blocks, onBytes, this.#signal)
