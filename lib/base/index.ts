@@ -1,3 +1,4 @@
+export { bootId, isOtherBoot } from './boot-id.ts'
 export { ERRNO, errnoName } from './errno.ts'
 export { BugError, describeError, ERROR_TABLE, FlistError, invariant, systemCode } from './errors.ts'
 export type { FlistErrorCode, FlistErrorOptions } from './errors.ts'

@@ -2,7 +2,7 @@ import { mkdirSync } from 'node:fs'
 import { FlistError } from '../base/index.ts'
 import type { FlistIndex } from '../flist/index.ts'
 import { mountDevice, raiseReadahead, readMounts, requireOverlay, takeAway, topMount } from '../kernel/index.ts'
-import { claimChanges, hideLower, mountOverlay } from '../runtime/index.ts'
+import { claimChanges, hideLower, mountOverlay, removeElderChanges } from '../runtime/index.ts'
 import { MNT } from '../system/index.ts'
 import { changesOf, leaveChanges, type MountPlace, type MountPlan, ownerOf } from './mount-plan.ts'
 
@@ -37,6 +37,7 @@ export async function mountThrough(
   try {
     if (rw !== undefined) {
       requireOverlay(directory)
+      removeElderChanges(plan.words.cacheDir)
       claimChanges(changesOf(plan), digest, ownerOf(plan))
       mkdirSync(served)
     }

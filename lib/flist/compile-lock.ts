@@ -1,5 +1,5 @@
 import { closeSync, openSync, readFileSync, renameSync, rmSync, statSync, writeSync } from 'node:fs'
-import { systemCode } from '../base/index.ts'
+import { bootId, isOtherBoot, systemCode } from '../base/index.ts'
 
 /** Milliseconds after which a lock file without a word in it was left by a process that died making it. */
 const EMPTY_LOCK_MS = 10_000
@@ -15,7 +15,7 @@ export function takeLock(path: string): boolean {
     throw error
   }
   try {
-    writeSync(fd, `${process.pid} ${startTime(process.pid)}\n`)
+    writeSync(fd, `${process.pid} ${startTime(process.pid)} ${bootId()}\n`)
   } finally {
     closeSync(fd)
   }
@@ -41,7 +41,7 @@ function clearStale(path: string): void {
 }
 
 function isStale(path: string, text: string): boolean {
-  const [pid, started] = text.trim().split(' ')
+  const [pid, started, boot] = text.trim().split(' ')
   if (pid === undefined || started === undefined) {
     try {
       return Date.now() - statSync(path).mtimeMs > EMPTY_LOCK_MS
@@ -49,7 +49,7 @@ function isStale(path: string, text: string): boolean {
       return false
     }
   }
-  return startTime(Number(pid)) !== started
+  return isOtherBoot(boot) || startTime(Number(pid)) !== started
 }
 
 function readText(path: string): string | undefined {

@@ -12,12 +12,11 @@ export {
   lastProcess,
   listMounts,
   passingChangesDir,
-  prepareRuntimeDir,
   recordsOf,
   registerMount,
-  runtimeDir,
   unregisterMount,
 } from './registry.ts'
+export { prepareRuntimeDir, runtimeDir } from './runtime-dir.ts'
 export type { MountListing, MountRecord, MountState } from './registry.ts'
 export type { ServeOptions, ServeWords } from './serve-options.ts'
 export { endKept, isKept, keepDevice, letGoOfDevice, takeKept } from './kept-device.ts'

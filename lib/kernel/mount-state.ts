@@ -1,6 +1,6 @@
 import { closeSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
-import { prepareRuntimeDir, runtimeDir } from './registry.ts'
+import { prepareRuntimeDir, runtimeDir } from './runtime-dir.ts'
 
 /*
  * What a server leaves for its successor, in files beside the mount's record that nobody else can read: `<id>.state`, all

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { LIMITS } from '../base/index.ts'
 import { mapFile, type Mapping } from '../system/index.ts'
 import { type Words, wordsOver } from '../wire/index.ts'
-import { prepareRuntimeDir } from './registry.ts'
+import { prepareRuntimeDir } from './runtime-dir.ts'
 
 /*
  * What a server has taken from the kernel and not answered yet, in a file beside the mount's record (`<id>.pending`) that

@@ -1,21 +1,10 @@
-import {
-  closeSync,
-  existsSync,
-  lstatSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  renameSync,
-  rmSync,
-  writeSync,
-} from 'node:fs'
-import { tmpdir } from 'node:os'
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
-import { FlistError, ownsSystem, systemCode } from '../base/index.ts'
+import { bootId, describeError, isOtherBoot } from '../base/index.ts'
 import { isOurType, type MountEntry, readMounts } from './mount-info.ts'
 import { isAlive, type ProcessName, signalProcess } from './processes.ts'
+import { namesIn, prepareRuntimeDir, runtimeDir } from './runtime-dir.ts'
+import { forgetStrays } from './strays.ts'
 
 /** What a server writes down about a mount, for `list`, `stats` and `umount`: one file `<runtimeDir>/<id>.json` a mount. */
 export interface MountRecord {
@@ -30,6 +19,8 @@ export interface MountRecord {
   readonly pid: number
   /** `processStart(pid)`. */
   readonly pidStart: number
+  /** Whose processes and mounts these are (`bootId`). Undefined: an earlier version wrote it, and it is taken for this one's. */
+  readonly boot?: string | undefined
   /** ISO 8601. */
   readonly startedAt: string
   readonly cacheDir: string
@@ -62,38 +53,6 @@ export interface MountListing extends MountRecord {
 
 const ID = /^[\w.-]{1,64}$/
 
-/** Where records and control sockets lie: $FLISTFS_RUNTIME, or /run/flistfs for root, or a folder of the user's own. */
-export function runtimeDir(): string {
-  const named = process.env['FLISTFS_RUNTIME']
-  if (named) return named
-  if (ownsSystem()) return '/run/flistfs'
-  const uid = process.getuid?.() ?? 0
-  const xdg = process.env['XDG_RUNTIME_DIR']
-  const dir = xdg ? join(xdg, 'flistfs') : join(tmpdir(), `flistfs-${uid}`)
-  // Root of a user namespace has mounts, and maybe processes, that nobody outside sees: who does not see them forgets them.
-  return uid === 0 ? `${dir}-${namespaceNumber()}` : dir
-}
-
-function namespaceNumber(): string {
-  return /\d+/.exec(readlinkSync('/proc/self/ns/mnt'))?.[0] ?? '0'
-}
-
-/** Makes the folder, for us alone. Throws FLIST_NOT_PERMITTED when someone else made it: under /tmp anyone could. */
-export function prepareRuntimeDir(): string {
-  const dir = runtimeDir()
-  mkdirSync(dir, { recursive: true, mode: 0o700 })
-  checkOwner(dir)
-  return dir
-}
-
-function checkOwner(dir: string): void {
-  const stat = lstatSync(dir)
-  if (stat.isDirectory() && stat.uid === process.getuid?.() && (stat.mode & 0o022) === 0) return
-  throw new FlistError('FLIST_NOT_PERMITTED', `Cannot use "${dir}" for records of mounts: others may write there`, {
-    hint: 'Name a folder of your own in FLISTFS_RUNTIME',
-  })
-}
-
 /** The server's control socket. Throws RangeError for an id that is none, or a path longer than a socket's may be. */
 export function controlSocketPath(id: string): string {
   const path = join(runtimeDir(), `${checkId(id)}.sock`)
@@ -102,7 +61,7 @@ export function controlSocketPath(id: string): string {
 }
 
 /** Writes the record. Call once mounted, before anyone is told. */
-export function registerMount(record: MountRecord): void {
+export function registerMount(record: Omit<MountRecord, 'boot'>): void {
   const dir = prepareRuntimeDir()
   const path = join(dir, `${checkId(record.id)}.json`)
   const temp = `${path}.${process.pid}.tmp`
@@ -110,7 +69,7 @@ export function registerMount(record: MountRecord): void {
     const fd = openSync(temp, 'wx', 0o600)
     try {
       // Not synced: a mount does not outlive the machine.
-      writeSync(fd, `${JSON.stringify(record)}\n`)
+      writeSync(fd, `${JSON.stringify({ ...record, boot: bootId() })}\n`)
     } finally {
       closeSync(fd)
     }
@@ -138,7 +97,8 @@ export function passingChangesDir(cacheDir: string, id: string): string {
 
 /** What a server that died could not clean up: holder, record, control socket, and changes that nobody wanted to keep. Idempotent. */
 export function forgetMount(record: MountRecord): void {
-  if (record.holder !== undefined) signalProcess(record.holder, 'SIGKILL')
+  // What has its number and its start after another boot is not its holder.
+  if (record.holder !== undefined && !isOtherBoot(record.boot)) signalProcess(record.holder, 'SIGKILL')
   try {
     if (record.rw !== undefined && record.rw.upper === undefined) {
       rmSync(passingChangesDir(record.cacheDir, record.id), { recursive: true, force: true })
@@ -148,10 +108,10 @@ export function forgetMount(record: MountRecord): void {
   }
 }
 
-/** All our mounts, oldest first. Records whose server is gone and whose mount is gone are removed. */
+/** All our mounts, oldest first. What is left of others, of those before the last boot too, is removed. */
 export function listMounts(mounts: readonly MountEntry[] = readMounts()): MountListing[] {
   const listings: MountListing[] = []
-  forgetServers()
+  forgetLeftOvers()
   for (const record of readRecords()) {
     const state = stateOf(record, mounts)
     if (state === undefined) forgetMount(record)
@@ -160,20 +120,27 @@ export function listMounts(mounts: readonly MountEntry[] = readMounts()): MountL
   return listings.toSorted((a, b) => (a.startedAt < b.startedAt ? -1 : 1))
 }
 
-/** Who has a key (shared-server.ts): the server, then its supervisor. */
-export function ownersOfKey(path: string): ProcessName[] {
+/** A process that has a key, as it is written down. */
+export interface KeyOwner extends ProcessName {
+  readonly boot?: string | undefined
+}
+
+/** Who has a key (shared-server.ts): the server, then its supervisor. Nobody where they were of another boot. */
+export function ownersOfKey(path: string): KeyOwner[] {
   try {
     const value: unknown = JSON.parse(readFileSync(path, 'utf8'))
-    return Array.isArray(value) ? (value as ProcessName[]) : []
+    return Array.isArray(value) ? (value as KeyOwner[]).filter(({ boot }) => !isOtherBoot(boot)) : []
   } catch {
     return []
   }
 }
 
-/** What servers that were killed, their supervisors too, left of their keys. */
-function forgetServers(): void {
+/** What processes that were killed left: keys, and files that no record names. */
+function forgetLeftOvers(): void {
   const dir = runtimeDir()
-  for (const name of namesIn(dir)) {
+  const names = namesIn(dir)
+  forgetStrays(dir, names, (id) => existsSync(join(dir, `${id}.json`)))
+  for (const name of names) {
     const [, key] = /^(\w+)\.server$/.exec(name) ?? []
     if (key === undefined || ownersOfKey(join(dir, name)).some(isAlive)) continue
     for (const kind of ['server', 'join']) rmSync(join(dir, `${key}.${kind}`), { force: true })
@@ -206,7 +173,8 @@ export function recordsOf(supervisor: ProcessName): MountRecord[] {
 
 /** The record of this id, whether or not anything of its mount is left. */
 export function recordNamed(id: string): MountRecord | undefined {
-  return ID.test(id) ? readRecord(join(runtimeDir(), `${id}.json`), id) : undefined
+  const record = ID.test(id) ? readRecord(join(runtimeDir(), `${id}.json`), id) : undefined
+  return isOtherBoot(record?.boot) ? undefined : record
 }
 
 function stateOf(record: MountRecord, mounts: readonly MountEntry[]): MountState | undefined {
@@ -217,27 +185,26 @@ function stateOf(record: MountRecord, mounts: readonly MountEntry[]): MountState
   return record.holder !== undefined && isAlive(record.holder) ? 'orphaned' : 'dead'
 }
 
-/** Throws FLIST_NOT_PERMITTED, FLIST_SYSTEM. */
-function namesIn(dir: string): string[] {
-  try {
-    checkOwner(dir)
-    return readdirSync(dir)
-  } catch (error) {
-    if (error instanceof FlistError) throw error
-    if (systemCode(error) === 'ENOENT') return []
-    throw new FlistError('FLIST_SYSTEM', `Cannot read the records of mounts in "${dir}"`, { cause: error })
-  }
-}
-
+/** Those of this boot; of another nothing is left, and what they say of processes and mounts is not true now. */
 function readRecords(): MountRecord[] {
   const dir = runtimeDir()
   const records: MountRecord[] = []
   for (const name of namesIn(dir)) {
     if (!name.endsWith('.json')) continue
     const record = readRecord(join(dir, name), name.slice(0, -'.json'.length))
-    if (record) records.push(record)
+    if (isOtherBoot(record?.boot)) forgetElder(record)
+    else if (record) records.push(record)
   }
   return records
+}
+
+function forgetElder(record: MountRecord | undefined): void {
+  try {
+    if (record !== undefined) forgetMount(record)
+  } catch (error) {
+    // Its cache may be on a disk that is read-only now. The record has gone, and nobody else's mount is to suffer.
+    process.emitWarning(`Cannot remove what a mount left before the last boot: ${describeError(error)}`)
+  }
 }
 
 function readRecord(path: string, id: string): MountRecord | undefined {

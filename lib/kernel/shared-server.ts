@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto'
 import { linkSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { packageVersion, systemCode } from '../base/index.ts'
+import { bootId, packageVersion, systemCode } from '../base/index.ts'
 import { supervisor } from './device.ts'
 import { isAlive, processStart } from './processes.ts'
-import { ownersOfKey, prepareRuntimeDir, runtimeDir } from './registry.ts'
+import { type KeyOwner, ownersOfKey } from './registry.ts'
+import { prepareRuntimeDir, runtimeDir } from './runtime-dir.ts'
 
 /*
  * Which mounts share a server (docs/decisions/160): those whose circumstances are the same, which is all that a server has from
@@ -56,9 +57,10 @@ export function joinSocketPath(key: string): string {
 /** True where this process has the key now; false where another that lives has it. */
 export function claimServer(key: string): boolean {
   const path = join(prepareRuntimeDir(), `${key}.server`)
-  const self = [{ pid: process.pid, pidStart: processStart(process.pid) ?? 0 }]
+  const boot = bootId()
+  const self: KeyOwner[] = [{ pid: process.pid, pidStart: processStart(process.pid) ?? 0, boot }]
   const parent = supervisor()
-  if (parent !== undefined) self.push({ pid: parent, pidStart: processStart(parent) ?? 0 })
+  if (parent !== undefined) self.push({ pid: parent, pidStart: processStart(parent) ?? 0, boot })
   const temp = `${path}.${process.pid}.tmp`
   writeFileSync(temp, JSON.stringify(self), { mode: 0o600 })
   try {

@@ -1,7 +1,17 @@
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs'
-import { join } from 'node:path'
-import { FlistError, systemCode } from '../base/index.ts'
-import { isAlive, listMounts, type ProcessName } from '../kernel/index.ts'
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
+import { dirname, join } from 'node:path'
+import { bootId, describeError, FlistError, isOtherBoot, systemCode } from '../base/index.ts'
+import { isAlive, listMounts, passingChangesDir, type ProcessName } from '../kernel/index.ts'
 
 const OWNER = 'in-use'
 const ARCHIVE = 'archive'
@@ -26,6 +36,24 @@ export function claimChanges(changes: string, digest: string, owner: ProcessName
   }
 }
 
+/**
+ * Removes what writable mounts of before the last boot were to throw away, and could not: the machine lost its power, and the records of
+ * mounts lie in memory. Only what was made in this very namespace of processes, which the machine's own is after each boot:
+ * a container may say that it has booted by itself, and what it has mounted is in use.
+ */
+export function removeElderChanges(cacheDir: string): void {
+  const folder = dirname(passingChangesDir(cacheDir, 'any'))
+  for (const id of namesIn(folder)) {
+    const owner = ownerOf(join(folder, id, OWNER))
+    if (owner === undefined || !isOtherBoot(owner.boot) || owner.pidNamespace !== pidNamespace()) continue
+    try {
+      rmSync(join(folder, id), { recursive: true, force: true })
+    } catch (error) {
+      process.emitWarning(`Cannot remove changes of before the last boot: ${describeError(error)}`)
+    }
+  }
+}
+
 /** For a mount that stands, whose owner has ended and is followed by this one. Throws FLIST_MOUNT_FAILED. */
 export function inheritChanges(changes: string, owner: ProcessName): void {
   takeOwner(changes, owner)
@@ -41,7 +69,7 @@ export function releaseChanges(changes: string, owner: ProcessName): void {
 function takeOwner(changes: string, owner: ProcessName): void {
   const path = join(changes, OWNER)
   const known = ownerOf(path)
-  if (known !== undefined && isAlive(known)) throw inUse(changes, `by process ${known.pid}`)
+  if (known !== undefined && !isOtherBoot(known.boot) && isAlive(known)) throw inUse(changes, `by process ${known.pid}`)
   rmSync(path, { force: true })
   let fd: number
   try {
@@ -51,15 +79,39 @@ function takeOwner(changes: string, owner: ProcessName): void {
     throw error
   }
   try {
-    writeSync(fd, `${owner.pid} ${owner.pidStart}\n`)
+    writeSync(fd, `${owner.pid} ${owner.pidStart} ${bootId()} ${pidNamespace()}\n`)
   } finally {
     closeSync(fd)
   }
 }
 
-function ownerOf(path: string): ProcessName | undefined {
-  const [pid = Number.NaN, pidStart = Number.NaN] = (readText(path) ?? '').trim().split(' ').map(Number)
-  return Number.isSafeInteger(pid) && pid > 0 && Number.isSafeInteger(pidStart) ? { pid, pidStart } : undefined
+/** As it is written down: the numbers of processes mean nothing after another boot. */
+interface Owner extends ProcessName {
+  readonly boot: string | undefined
+  readonly pidNamespace: string | undefined
+}
+
+function ownerOf(path: string): Owner | undefined {
+  const [pid, pidStart, boot, namespace] = (readText(path) ?? '').trim().split(' ')
+  const numbers = { pid: Number(pid), pidStart: Number(pidStart ?? Number.NaN) }
+  if (!(numbers.pid > 0) || !Object.values(numbers).every((number) => Number.isSafeInteger(number))) return undefined
+  return { ...numbers, boot, pidNamespace: namespace }
+}
+
+function pidNamespace(): string {
+  try {
+    return readlinkSync('/proc/self/ns/pid')
+  } catch {
+    return ''
+  }
+}
+
+function namesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder)
+  } catch {
+    return []
+  }
 }
 
 function checkArchive(changes: string, digest: string, owner: ProcessName): void {

@@ -1,3 +1,3 @@
-export { claimChanges, inheritChanges, releaseChanges } from './changes.ts'
+export { claimChanges, inheritChanges, releaseChanges, removeElderChanges } from './changes.ts'
 export { hideLower, mountOverlay } from './overlay.ts'
 export type { OverlayWords, RootAttributes } from './overlay.ts'

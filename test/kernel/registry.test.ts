@@ -1,17 +1,31 @@
-import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { spawn, spawnSync } from 'node:child_process'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { bootId } from '../../lib/base/index.ts'
 import { parseMounts } from '../../lib/kernel/mount-info.ts'
 import { processStart } from '../../lib/kernel/processes.ts'
 import {
   controlSocketPath,
   listMounts,
   type MountRecord,
-  prepareRuntimeDir,
+  passingChangesDir,
+  recordNamed,
+  recordsOf,
   registerMount,
-  runtimeDir,
   unregisterMount,
 } from '../../lib/kernel/registry.ts'
+import { prepareRuntimeDir, runtimeDir } from '../../lib/kernel/runtime-dir.ts'
+import { claimServer } from '../../lib/kernel/shared-server.ts'
 
 function record(id: string, fields: Partial<MountRecord> = {}): MountRecord {
   const own = { pid: process.pid, pidStart: processStart(process.pid) ?? 0 }
@@ -91,6 +105,81 @@ t.test('listMounts() removes a record that is no longer true, and leaves what it
   writeFileSync(join(dir, 'less.json'), '{"id": "less"}')
   t.strictSame(listMounts([]), [])
   t.strictSame(readdirSync(dir).toSorted(), ['less.json', 'other.json', 'torn.json'])
+})
+
+/** A record as an earlier boot of the machine left it. */
+function leave(dir: string, elder: MountRecord): void {
+  writeFileSync(join(dir, `${elder.id}.json`), JSON.stringify({ ...elder, boot: 'of-yesterday' }))
+}
+
+t.test('listMounts() removes what another boot left, and touches nothing of this one', async (t) => {
+  const dir = inDir(t)
+  const cacheDir = join(t.testdirName, 'cache')
+  // Every number comes again: its processes live, and its mount stands.
+  const bystander = spawn('sleep', ['600'], { stdio: 'ignore' })
+  t.teardown(() => bystander.kill('SIGKILL'))
+  const holder = { pid: bystander.pid ?? 0, pidStart: processStart(bystander.pid ?? 0) ?? 0 }
+  registerMount(record('7-now', { holder, connection: 70, directory: '/mnt/a' }))
+  leave(
+    dir,
+    record('7-elder', { holder, connection: 70, directory: '/mnt/a', cacheDir, rw: { upper: undefined, overlay: 80 } }),
+  )
+  mkdirSync(join(passingChangesDir(cacheDir, '7-elder'), 'upper'), { recursive: true })
+  for (const kind of ['sock', 'state', 'opens', 'pending']) writeFileSync(join(dir, `7-elder.${kind}`), '')
+  const [elderKey, key] = ['a'.repeat(24), 'b'.repeat(24)]
+  const self = { pid: process.pid, pidStart: processStart(process.pid) ?? 0 }
+  writeFileSync(join(dir, `${elderKey}.server`), JSON.stringify([{ ...self, boot: 'of-yesterday' }]))
+  writeFileSync(join(dir, `${elderKey}.join`), '')
+  t.ok(claimServer(key))
+  t.equal(claimServer(elderKey), true, 'a key of another boot is free')
+  writeFileSync(join(dir, `${elderKey}.server`), JSON.stringify([{ ...self, boot: 'of-yesterday' }]))
+
+  const mounts = parseMounts(
+    '1 0 0:70 / /mnt/a ro - fuse.flistfs a.fl ro\n9 1 0:80 / /mnt/a rw - overlay a.fl lowerdir=/low',
+  )
+  t.strictSame(recordsOf(self), [])
+  t.strictSame(
+    listMounts(mounts).map(({ id }) => id),
+    ['7-now'],
+  )
+  t.strictSame(readdirSync(dir).toSorted(), ['7-now.json', `${key}.server`])
+  t.equal(bystander.exitCode ?? bystander.signalCode, null, 'who has the number of its holder now lives')
+  t.notOk(existsSync(passingChangesDir(cacheDir, '7-elder')), 'its changes were to be thrown away')
+
+  leave(dir, record('8-elder'))
+  t.equal(recordNamed('8-elder'), undefined)
+  t.match(recordNamed('7-now'), { boot: bootId() })
+})
+
+t.test('listMounts() takes a record without a boot for one of this boot', async (t) => {
+  const dir = inDir(t)
+  prepareRuntimeDir()
+  writeFileSync(join(dir, 'early.json'), JSON.stringify(record('early')))
+  t.match(listMounts(mounted(['/mnt/early', 70])), [{ id: 'early', state: 'mounted' }])
+})
+
+t.test('listMounts() removes files of mounts that never were, when who began them has ended', async (t) => {
+  const dir = inDir(t)
+  prepareRuntimeDir()
+  const gone = spawnSync('true').pid
+  const kinds = ['sock', 'state', 'opens', 'pending', 'json.5.tmp', 'state.5.tmp']
+  for (const pid of [gone, process.pid]) {
+    for (const kind of kinds) writeFileSync(join(dir, `${pid}-abc.${kind}`), '')
+    mkdirSync(join(dir, `lower-${pid}-abc`))
+    writeFileSync(join(dir, `${'c'.repeat(24)}.server.${pid}.tmp`), '')
+  }
+  // Its mount has a record.
+  registerMount(record(`${gone}-def`))
+  writeFileSync(join(dir, `${gone}-def.pending`), '')
+  // Not empty, which stands for what is mounted still.
+  mkdirSync(join(dir, `lower-${gone}-def2/x`), { recursive: true })
+  writeFileSync(join(dir, 'notes.txt'), '')
+  const mine = readdirSync(dir).filter((name) => name.includes(`${process.pid}`))
+  listMounts(mounted([`/mnt/${gone}-def`, 70]))
+  t.strictSame(
+    readdirSync(dir).toSorted(),
+    [...mine, `${gone}-def.json`, `${gone}-def.pending`, `lower-${gone}-def2`, 'notes.txt'].toSorted(),
+  )
 })
 
 t.test('registerMount() replaces, and leaves no half file', async (t) => {

@@ -1,6 +1,8 @@
+import { DatabaseSync } from 'node:sqlite'
 import t from 'tap'
 import { FlistError } from '../../../lib/base/index.ts'
 import { CachedReader } from '../../../lib/store/cache/fetch-once.ts'
+import { databasePath } from '../../../lib/store/cache/layout.ts'
 import { startChild } from './children/child.ts'
 import { block, blocks, countingReader, NEVER, openCache, QUIET } from './helpers.ts'
 import type { TestBlock } from './helpers.ts'
@@ -91,6 +93,26 @@ void t.test('get() takes over the claims of a process that was killed', async (t
   await all
   t.equal(inner.fetched.length, 40)
   t.equal(reader.counters.waitedForOther, 40)
+  await child.ended
+  await cache.close()
+})
+
+void t.test('get() takes over the claims of another boot, whoever has their number now', async (t) => {
+  const dir = t.testdir()
+  const known = await blocks('elder', 5)
+  const child = startChild('claim-and-hang.ts', [dir, 'elder', '5'])
+  t.equal(await child.line(), 'claimed')
+  const db = new DatabaseSync(databasePath(dir))
+  // It lives, with its number and its start: as one would that came by both after a boot.
+  t.equal(db.prepare("UPDATE process SET boot_id = 'of-yesterday'").run().changes, 1)
+  db.close()
+  const cache = await openCache(dir)
+  const inner = countingReader(known)
+  const reader = new CachedReader(cache, inner, OPTIONS)
+  await Promise.all(known.map(({ ref }) => reader.get(ref, undefined, NEVER)))
+  t.equal(inner.fetched.length, 5)
+  t.equal(child.process.exitCode, null, 'nobody waited for its end')
+  child.process.kill('SIGKILL')
   await child.ended
   await cache.close()
 })
