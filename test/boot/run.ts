@@ -72,6 +72,10 @@ class Witness {
     return (await this.#guest.run(ask)).output
   }
 }
+/** Records of mounts as where /run is no memory: on the disk, which a boot does not empty. */
+const RECORDS = '/var/lib/records'
+const KEPT = `mount ${SAMPLE} /mnt/kept --upper /var/lib/changes`
+
 const WELL = 'same\nactive\nactive\n'
 
 t.test(`a Debian ${SUITE} that boots`, { skip }, async (t) => {
@@ -167,6 +171,10 @@ t.test(`a Debian ${SUITE} that boots`, { skip }, async (t) => {
       ['power loss', 'echo b > /proc/sysrq-trigger'],
     ] as const) {
       await t.test(`all is as at first after a ${what}`, async (t) => {
+        await guest.ok(`export FLISTFS_RUNTIME=${RECORDS}; mkdir -p /mnt/passing /mnt/kept
+          flistfs mount ${SAMPLE} /mnt/passing --rw && touch /mnt/passing/root/one
+          flistfs ${KEPT} && touch '/mnt/kept/root/${what}' && sync`)
+        t.equal(await guest.ok(`ls ${RECORDS} | grep -c "[.]json$"`), '2\n')
         await guest.again(command)
         await guest.wait('test "$(systemctl is-system-running)" != starting')
         t.equal(await guest.ok('systemctl list-units --failed --no-legend --plain'), '')
@@ -175,6 +183,17 @@ t.test(`a Debian ${SUITE} that boots`, { skip }, async (t) => {
         t.strictSame(states, ['/mnt/fstab mounted', '/mnt/unit mounted'])
         t.equal(await guest.ok('ls /run/flistfs | grep -c "[.]json$"'), '2\n', 'no record is left of before')
         for (const at of ['/mnt/unit', '/mnt/fstab']) t.equal(await guest.ok(SUMS(at)), right, `${at} reads right`)
+        if (what === 'power loss')
+          t.not((await guest.run(`ls ${RECORDS}`)).output, '', 'records on a disk are still there')
+        t.equal(await guest.ok(`FLISTFS_RUNTIME=${RECORDS} flistfs list --json; ls -A ${RECORDS}`), '[]\n', 'and go')
+        t.equal(await guest.ok('ls -A /var/cache/flistfs/v1/rw'), '', 'with the changes that were to be thrown away')
+        t.match(
+          await guest.ok(
+            `export FLISTFS_RUNTIME=${RECORDS}; flistfs ${KEPT}; ls /mnt/kept/root; flistfs umount /mnt/kept`,
+          ),
+          new RegExp(`^${what}$`, 'm'),
+          'those that were to be kept are there',
+        )
       })
     }
     await t.test('it is switched off', () => guest.off())
