@@ -85,16 +85,16 @@ async function checkStructure(
   signal: AbortSignal,
 ): Promise<void> {
   const dir = mkdtempSync(join(tmpdir(), 'flistfs-verify-'))
-  const { onRows, end } = showProgress(report.progress, `Checking ${shortName(name)}`, isatty(2))
+  const progress = showProgress(report.progress, `Checking ${shortName(name)}`, isatty(2))
   try {
     const fresh = join(dir, 'index')
     // Rows of fl are names and blocks.
     const total = index.rowCount + (index.format === 'fl' ? index.blockCount : 0)
-    const onProgress = onRows && ((rows: number) => onRows(rows, total))
+    const onProgress = progress.onRows && ((rows: number) => progress.onRows?.(rows, total))
     await compileArchive(path, fresh, { digest: index.digest, signal, onProgress })
     openIndex(fresh, index.digest).close()
   } finally {
-    end()
+    progress.end()
     rmSync(dir, { recursive: true, force: true })
   }
 }

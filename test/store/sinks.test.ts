@@ -1,18 +1,19 @@
 import { randomBytes } from 'node:crypto'
 import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { createServer, type IncomingMessage } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { inspect } from 'node:util'
 import t, { type Test } from 'tap'
 import { openSinks, type OpenSinks, DirSink, publicUrl } from '../../lib/store/index.ts'
 import { openSink, openSource } from '../../lib/store/open.ts'
 import { makeBlock, NEVER, type TestBlock } from './blocks.ts'
+import { FL_USER, startFlServer } from './fl-server.ts'
 import { NO_REDIS, startRedis } from './redis-server.ts'
 import { ACCESS, NO_S3, SECRET, startGateway } from './versitygw.ts'
 
 const PASSWORD = 'hunter2-s3cr3t'
 const blocks = await Promise.all([makeBlock(1), makeBlock(4096), makeBlock(524_288), makeBlock(70_000, 'v1')])
+/** fl-server knows no others. */
+const flBlocks = blocks.filter(({ ref }) => ref.format === 'fl')
 
 for (const name of Object.keys(process.env)) if (name.startsWith('AWS_')) delete process.env[name]
 process.env['HOME'] = t.testdir({ '.config': {} })
@@ -26,22 +27,24 @@ async function opened(t: Test, ...urls: string[]): Promise<OpenSinks> {
 }
 
 /** What every store that is no folder does; what it took is read back as a mount would. */
-async function sinkSuite(t: Test, url: string): Promise<void> {
+async function sinkSuite(t: Test, url: string, mine: readonly TestBlock[] = blocks): Promise<void> {
   await t.test('takes blocks that a source of the same URL gives', async (t) => {
     const sinks = await opened(t, url)
-    const sent = await Promise.all(blocks.map(({ ref, stored }) => sinks.send(ref.id, stored, NEVER)))
-    t.same(sent, [true, true, true, true])
+    const sent = await Promise.all(mine.map(({ ref, stored }) => sinks.send(ref.id, stored, NEVER)))
+    t.same(
+      sent,
+      mine.map(() => true),
+    )
     await using source = await openSource(url, { baseDir: '/', trusted: true, timeoutMs: 60_000 })
-    for (const { ref, stored } of blocks) t.ok((await source.get(ref.id, NEVER))?.equals(stored))
+    for (const { ref, stored } of mine) t.ok((await source.get(ref.id, NEVER))?.equals(stored))
   })
   await t.test('sends nothing that is there', async (t) => {
     const sinks = await opened(t, url)
-    t.same(await Promise.all(blocks.map(({ ref, stored }) => sinks.send(ref.id, stored, NEVER))), [
-      false,
-      false,
-      false,
-      false,
-    ])
+    const sent = await Promise.all(mine.map(({ ref, stored }) => sinks.send(ref.id, stored, NEVER)))
+    t.same(
+      sent,
+      mine.map(() => false),
+    )
     await using sink = await openSink(url, '/')
     t.equal(await sink.has(randomBytes(32), NEVER), false)
     t.equal(await sink.has(blocks[0]!.ref.id, NEVER), true)
@@ -97,68 +100,15 @@ for (const address of ['127.0.0.1', '::1']) {
   })
 }
 
-interface FlServer {
-  readonly host: string
-  readonly blocks: Map<string, Buffer>
-  signIns: number
-  /** Statuses given before it serves. */
-  readonly first: number[]
-  token: string
-}
-
-/** What fl-server does with its API for blocks and its sign-in, fl-v1-rfs.md section 6. */
-async function startFlServer(t: Test): Promise<FlServer> {
-  const server = createServer((request, response) => {
-    void bodyOf(request).then((body) => {
-      const url = request.url ?? ''
-      const status = url.startsWith('/base/api/v1/block') ? state.first.shift() : undefined
-      if (status !== undefined) return response.writeHead(status, { 'retry-after': '0' }).end()
-      if (url === '/base/api/v1/signin') {
-        state.signIns += 1
-        const { username, password } = JSON.parse(body.toString()) as { username: string; password: string }
-        if (username !== 'someone' || password !== PASSWORD) return response.writeHead(401).end()
-        state.token = `token-${state.signIns}`
-        return response.writeHead(201).end(JSON.stringify({ access_token: state.token }))
-      }
-      if (url === '/base/api/v1/block?file_hash=&idx=0' && request.method === 'POST') {
-        if (request.headers.authorization !== `Bearer ${state.token}`) return response.writeHead(403).end('no')
-        const known = blocks.find(({ stored }) => stored.equals(body))
-        const hash = known?.ref.id.toString('hex') ?? ''
-        const isNew = !state.blocks.has(hash)
-        state.blocks.set(hash, body)
-        return response
-          .writeHead(isNew ? 201 : 200)
-          .end(JSON.stringify({ hash, message: 'Block processed successfully' }))
-      }
-      const found = state.blocks.get(url.replace('/base/api/v1/block/', ''))
-      return response.writeHead(found === undefined ? 404 : 200).end(request.method === 'HEAD' ? undefined : found)
-    })
-  })
-  await new Promise<void>((resolve) => server.listen(0, '::1', resolve))
-  t.teardown(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  const host = `[::1]:${(server.address() as AddressInfo).port}`
-  const state: FlServer = { host, blocks: new Map(), signIns: 0, first: [], token: PASSWORD }
-  return state
-}
-
-async function bodyOf(request: IncomingMessage): Promise<Buffer> {
-  const pieces: Buffer[] = []
-  for await (const piece of request) pieces.push(piece as Buffer)
-  return Buffer.concat(pieces)
-}
-
 void t.test('fl-server', { timeout: 600_000 }, async (t) => {
-  const server = await startFlServer(t)
-  await sinkSuite(t, `server://http://${server.host}/base?token=${PASSWORD}`)
+  const server = await startFlServer(t, PASSWORD)
+  await sinkSuite(t, `server://http://${server.host}/base?token=${PASSWORD}`, flBlocks)
   await t.test('signs in where it has a password', async (t) => {
     server.blocks.clear()
-    const sinks = await opened(t, `server://http://someone:${PASSWORD}@${server.host}/base`)
-    await Promise.all(blocks.map(({ ref, stored }) => sinks.send(ref.id, stored, NEVER)))
+    const sinks = await opened(t, `server://http://${FL_USER}:${PASSWORD}@${server.host}/base`)
+    await Promise.all(flBlocks.map(({ ref, stored }) => sinks.send(ref.id, stored, NEVER)))
     t.equal(server.signIns, 1)
-    t.equal(server.blocks.size, blocks.length)
+    t.equal(server.blocks.size, flBlocks.length)
   })
   await t.test('tries again while it is busy, and says what it refuses', async (t) => {
     server.blocks.clear()
@@ -170,8 +120,8 @@ void t.test('fl-server', { timeout: 600_000 }, async (t) => {
     const strangers = await opened(t, `server://http://${server.host}/base?token=other`)
     const error = await failure(() => strangers.send(blocks[2]!.ref.id, blocks[2]!.stored, NEVER))
     t.match(error, { code: 'FLIST_STORE_DENIED' })
-    const other = await makeBlock(10)
-    const wrong = await failure(() => sinks.send(other.ref.id, other.stored, NEVER))
+    server.lies = true
+    const wrong = await failure(() => sinks.send(blocks[2]!.ref.id, blocks[2]!.stored, NEVER))
     t.match(wrong, { code: 'FLIST_STORE_PROTOCOL', message: /under another id/ })
   })
 })

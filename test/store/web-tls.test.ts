@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import {
   createServer as createPlain,
@@ -16,6 +15,7 @@ import type { BlockSource } from '../../lib/store/port.ts'
 import { resolveArchive } from '../../lib/store/archive-name.ts'
 import { tlsError } from '../../lib/store/tls-errors.ts'
 import { makeBlock, NEVER } from './blocks.ts'
+import { makeCertificates, NO_OPENSSL, pairOf } from './certificates.ts'
 
 const block = await makeBlock(20_000)
 const { id } = block.ref
@@ -32,30 +32,7 @@ for (const name of [
 ])
   delete process.env[name]
 
-function openssl(...words: string[]): void {
-  execFileSync('openssl', words, { cwd: dir, stdio: 'ignore' })
-}
-
-const NO_OPENSSL: string | false = (() => {
-  try {
-    return (openssl('version'), false)
-  } catch {
-    return 'needs openssl'
-  }
-})()
-
-/** An authority, and what it signs: a server for ::1 and localhost, and a client. */
-function makeCertificates(): void {
-  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes']
-  openssl('req', '-x509', ...key, '-keyout', 'ca.key', '-out', 'ca.pem', '-subj', '/CN=test authority', '-days', '2')
-  writeFileSync(path('san'), 'subjectAltName=IP:::1,IP:127.0.0.1,DNS:localhost\n')
-  for (const name of ['server', 'client']) {
-    openssl('req', ...key, '-keyout', `${name}.key`, '-out', `${name}.csr`, '-subj', `/CN=${name}`)
-    const sign = ['-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial', '-days', '2', '-extfile', 'san']
-    openssl('x509', '-req', '-in', `${name}.csr`, '-out', `${name}.pem`, ...sign)
-  }
-}
-if (NO_OPENSSL === false) makeCertificates()
+if (NO_OPENSSL === false) makeCertificates(dir)
 
 function answer(_request: IncomingMessage, response: ServerResponse): void {
   response.end(block.stored)
@@ -71,8 +48,7 @@ async function listening(t: Test, server: Server & { closeAllConnections?(): voi
 }
 
 function secure(t: Test, options: ServerOptions = {}): Promise<string> {
-  const [key, cert] = [readFileSync(path('server.key')), readFileSync(path('server.pem'))]
-  return listening(t, createServer({ key, cert, ...options }, answer))
+  return listening(t, createServer({ ...pairOf(dir, 'server'), ...options }, answer))
 }
 
 async function open(t: Test, url: string, trusted = true): Promise<BlockSource> {
