@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs the tests: all of them, or the files named. Tests that mount run one at a time, the others two.
+# Runs the tests: all of them, or the files named. Two at a time, but those that say "// Alone: REASON" in their first line.
 cd "$(dirname "$0")/.." || exit 1
 sh test/setup.sh
 export PATH="$PWD/node_modules/.bin:$PATH"
@@ -10,14 +10,38 @@ tap() { sh bin/node node_modules/tap/dist/esm/run.mjs "$@"; }
 # .taprc leaves tap's TypeScript plugin out, because Node runs the source as it is. Its test class is compiled once for that.
 if grep -qs '@tapjs/typescript' node_modules/@tapjs/test/test-built/dist/esm/index.js; then tap build >/dev/null || exit 1; fi
 
+# All that the tests make lies here, so that what they leave is found; users of tests look into it.
+folder=$(mktemp -d "${TMPDIR:-/tmp}/flistfs-XXXXXX") && chmod 755 "$folder" || exit 1
+# Every user may open the device, as on most systems: some tests mount as users, and two of them may do so at once.
+device=$(stat -c %a /dev/fuse 2>/dev/null)
+[ "$device" ] && chmod 666 /dev/fuse 2>/dev/null
+after() {
+  [ "$device" ] && chmod "$device" /dev/fuse 2>/dev/null
+  rm -rf "$folder/published"
+  rmdir "$folder" 2>/dev/null
+}
+trap after EXIT
+trap 'exit 1' HUP INT TERM
+
 reporter=
 [ -t 1 ] || reporter=--reporter=tap
-if [ "$#" -gt 0 ]; then
-  tap run $reporter --jobs=1 "$@"
-  exit
-fi
 code=0
-tap run $reporter --jobs=2 $(find test -name '*.test.ts' ! -path 'test/e2e/*' | sort) || code=1
-e2e=$(find test/e2e -name '*.test.ts' | sort)
-if [ "$e2e" ]; then tap run $reporter --jobs=1 $e2e || code=1; fi
+run() {
+  jobs=$1
+  shift
+  [ "$#" -eq 0 ] || TMPDIR="$folder" tap run $reporter --jobs="$jobs" "$@" || code=1
+}
+if [ "$#" -gt 0 ]; then
+  run 1 "$@"
+else
+  # Tests that run the program as a process, as it is published.
+  sh bin/node test/published.ts "$folder/published" || exit 1
+  export FLISTFS_TEST_PROGRAM="$folder/published"
+  # Those that mount take longest, so they begin.
+  all=$(find test/e2e -name '*.test.ts' | sort && find test -name '*.test.ts' ! -path 'test/e2e/*' | sort)
+  alone=$(grep -l '^// Alone: ' $all)
+  run 2 $(printf '%s\n' "$all" | grep -vxF "$alone")
+  run 1 $alone
+fi
+sh bin/node test/leftovers.ts "$folder" || code=1
 exit "$code"

@@ -96,7 +96,7 @@ for (const shell of SHELLS) {
     const options = ['-o', 'lowerdir=/etc:/usr/share', at]
     const mounted = spawnSync('mount', ['-t', 'overlay', 'flistfs', ...options], { timeout: 120_000 })
     // As one in the place of g8ufs does. Nobody serves it: who looked at it would hang.
-    const held = 'exec 3<>/dev/fuse && mount -i -t fuse.g8ufs -o "$0" 1234 "$1" && echo mounted && exec sleep 600'
+    const held = 'exec 3<>/dev/fuse && mount -i -t fuse.g8ufs -o "$0" 1234 "$1" && echo mounted && exec sleep 3600'
     const fuse = ['-c', held, 'fd=3,rootmode=40000,user_id=0,group_id=0', zeroOs]
     const holder = spawn('sh', fuse, { stdio: ['ignore', 'pipe', 'ignore'] })
     const [said] = await Promise.race([once(holder.stdout, 'data'), once(holder, 'exit')])

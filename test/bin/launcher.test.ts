@@ -22,13 +22,19 @@ if (how === 'kill') process.kill(process.pid, 'SIGKILL')
 if (how === 'serve') {
   writeSync(1, 'mounted')
   leaveTerminal()
+  // As a server at its last unmount does: nobody else ends the one who holds the device.
+  process.on('SIGTERM', () => {
+    const holder = Number(process.env.FLISTFS_HOLDER ?? process.ppid)
+    if (holder !== process.ppid) process.kill(holder, 'SIGKILL')
+    process.exit(0)
+  })
   tellSupervisor(process.ppid)
   const ends = [0, 1, 2].map((fd) => readlinkSync('/proc/self/fd/' + fd)).join(' ')
-  note([process.pid, process.cwd(), ends].join(' '))
+  note([process.pid, process.ppid, process.env.FLISTFS_HOLDER ?? '-', process.cwd(), ends].join(' '))
 } else {
   note(String(process.pid))
 }
-setTimeout(() => {}, 20_000)
+setTimeout(() => {}, 600_000)
 `
 
 for (const shell of ['dash', 'bash']) {
@@ -61,9 +67,13 @@ for (const shell of ['dash', 'bash']) {
       const { out, end } = start('mount', 'serve', file)
       t.strictSame(await end, [0, null])
       t.equal(out.stdout, 'mounted')
-      const [pid, ...rest] = (await noted()).split(' ')
+      const [pid, supervisor, holder, ...rest] = (await noted()).split(' ')
       t.strictSame(rest, ['/', '/dev/null', '/dev/null', '/dev/null'])
       t.ok(process.kill(Number(pid), 'SIGTERM'), 'the server lives on')
+      for (const one of [supervisor, holder])
+        for (const end = Date.now() + 120_000; isRunning(one) && Date.now() < end;) await sleep(20)
+      t.notOk(isRunning(supervisor), 'its supervisor ends with it')
+      t.notOk(isRunning(holder), 'and leaves no holder')
     })
 
     await t.test('mount gives the code and the message of a server that cannot', async (t) => {
@@ -111,6 +121,15 @@ for (const shell of ['dash', 'bash']) {
       }
     })
   })
+}
+
+/** One that nobody has waited for yet does not run. */
+function isRunning(pid: string | undefined): boolean {
+  try {
+    return !/^\d+ \(.*\) Z/s.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
+  } catch {
+    return false
+  }
 }
 
 function hasShell(name: string): boolean {

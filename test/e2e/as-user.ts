@@ -2,13 +2,12 @@ import { type ChildProcess, execFile, execFileSync, spawn, type SpawnOptions, sp
 import { once } from 'node:events'
 import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, realpathSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Test } from 'tap'
 import { Examiner } from '../kernel/served-mount.ts'
+import { FLISTFS } from './lab.ts'
 
-const PROJECT = resolve(import.meta.dirname, '../..')
-const FLISTFS = join(PROJECT, 'bin/flistfs')
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 const READY_MS = 120_000
 const LEAVE_MS = 120_000

@@ -2,13 +2,12 @@ import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import t, { type Test } from 'tap'
+import { FLISTFS, PROJECT } from './lab.ts'
 
-const ROOT = resolve(import.meta.dirname, '../..')
-const SAMPLE = join(ROOT, 'fixtures/sample/debian.fl')
-const LAUNCHER = join(ROOT, 'bin/flistfs')
+const SAMPLE = join(PROJECT, 'fixtures/sample/debian.fl')
 const skip = (process.getuid?.() !== 0 || !existsSync('/dev/fuse')) && 'mounting needs root and /dev/fuse'
 
 interface Listing {
@@ -31,7 +30,7 @@ function begin(t: Test) {
         done({ code: typeof error?.code === 'number' ? error.code : error ? -1 : 0, stdout, stderr })
       })
     })
-  const run = (...words: string[]) => sh(LAUNCHER, ...words)
+  const run = (...words: string[]) => sh(FLISTFS, ...words)
   const list = async () => JSON.parse((await run('list', '--json')).stdout) as Listing[]
   t.teardown(async () => {
     if (mountsAt(mnt) > 0) await run('umount', '--force', mnt)
@@ -63,7 +62,7 @@ t.test('mount, list, stats, umount', { skip }, async (t) => {
 t.test('umount of a mount in use fails, and --lazy leaves at once', { skip }, async (t) => {
   const { mnt, run, list } = begin(t)
   t.match(await run('mount', SAMPLE, mnt), { code: 0 })
-  const user = spawn('sleep', ['60'], { cwd: mnt, stdio: 'ignore' })
+  const user = spawn('sleep', ['3600'], { cwd: mnt, stdio: 'ignore' })
   t.teardown(() => user.kill('SIGKILL'))
   await once(user, 'spawn')
   t.match(await run('umount', mnt), { code: 1, stderr: /it is in use[^]*--lazy/ })
@@ -110,7 +109,7 @@ t.test('mount --upper keeps changes, --rw throws them away', { skip }, async (t)
 
 t.test('mount --foreground says when it is ready and unmounts on SIGTERM', { skip }, async (t) => {
   const { mnt, env } = begin(t)
-  const child = spawn(LAUNCHER, ['mount', SAMPLE, mnt, '-f', '--json'], { env, stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(FLISTFS, ['mount', SAMPLE, mnt, '-f', '--json'], { env, stdio: ['ignore', 'pipe', 'inherit'] })
   const exit = once(child, 'exit', { signal: AbortSignal.timeout(120_000) })
   const [line] = (await once(createInterface({ input: child.stdout }), 'line', {
     signal: AbortSignal.timeout(120_000),
@@ -124,7 +123,7 @@ t.test('mount --foreground says when it is ready and unmounts on SIGTERM', { ski
 
 t.test('demo shows what was fetched and cleans up', { skip }, async (t) => {
   const { env } = begin(t)
-  const child = spawn(LAUNCHER, ['demo'], { env, stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(FLISTFS, ['demo'], { env, stdio: ['ignore', 'pipe', 'pipe'] })
   const exit = once(child, 'exit', { signal: AbortSignal.timeout(120_000) })
   let text = ''
   for await (const line of createInterface({ input: child.stdout })) {

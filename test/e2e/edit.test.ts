@@ -1,10 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { type Done, type Lab, mountTest, PROJECT } from './mounted.ts'
+import { type Done, FLISTFS, type Lab, mountTest, PROJECT } from './mounted.ts'
 
 const sample = join(PROJECT, 'fixtures/sample')
 const ARCHIVE = `${sample}/debian.fl`
-const FLISTFS = join(PROJECT, 'bin/flistfs')
 
 async function differences(lab: Lab, a: string, b: string): Promise<string> {
   const done = await lab.flistfs(['diff', a, b, '--ignore', 'mtime'])

@@ -1,7 +1,7 @@
 import { appendFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { type Lab, lacks, mountTest, PROJECT, until } from './mounted.ts'
+import { FLISTFS, type Lab, lacks, mountTest, PROJECT, until } from './mounted.ts'
 
 const SAMPLE = join(PROJECT, 'fixtures/sample/debian.fl')
 const SKIP = lacks('python3')
@@ -35,7 +35,7 @@ class Service {
     const [orders, socket, at] = [lab.path('orders'), lab.path('notify'), lab.folder('at')]
     await lab.ok('mkfifo', [orders])
     const script = join(import.meta.dirname, 'children/service-manager.py')
-    const mount = [join(PROJECT, 'bin/flistfs'), 'mount', '--foreground', ...words, archive, at]
+    const mount = [FLISTFS, 'mount', '--foreground', ...words, archive, at]
     const own = ['-u', 'FLISTFS_RUNTIME', 'python3', script, socket, orders, lab.runtime]
     const manager = lab.start('env', [...own, ...mount])
     const service = new Service(lab, orders, at)
@@ -70,7 +70,7 @@ class Service {
   }
 
   async record(): Promise<{ id: string; pid: number; connection: number; supervisor: { pid: number } }> {
-    const [listed] = JSON.parse((await this.#lab.ok('sh', [join(PROJECT, 'bin/flistfs'), 'list', '--json'])) || '[]')
+    const [listed] = JSON.parse((await this.#lab.ok('sh', [FLISTFS, 'list', '--json'])) || '[]')
     return listed
   }
 }
@@ -84,7 +84,7 @@ class Witness {
   constructor(lab: Lab, at: string) {
     this.#lab = lab
     this.#at = at
-    const script = 'exec 5<"$0/usr/bin/bash"; cd "$0/usr/bin"; echo there; exec sleep 600'
+    const script = 'exec 5<"$0/usr/bin/bash"; cd "$0/usr/bin"; echo there; exec sleep 3600'
     this.#holder = lab.start('env', ['-u', 'FLISTFS_RUNTIME', 'sh', '-c', script, at])
   }
 

@@ -1,12 +1,12 @@
 import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { type Done, type Lab, lacks, mountTest, PROJECT, until } from './mounted.ts'
+import { type Done, FLISTFS, type Lab, lacks, mountTest, PROGRAMS, PROJECT, until } from './mounted.ts'
 
 const SAMPLE = join(PROJECT, 'fixtures/sample/debian.fl')
 const SKIP = lacks('mount', 'umount', 'unshare', 'nsenter', 'findmnt')
 const SBIN = '/usr/sbin'
 /** Keeps a tree of mounts; without the variable by which a test's servers are counted. */
-const HOLDER = ['-u', 'FLISTFS_RUNTIME', 'unshare', '--mount', '--propagation', 'private', 'sleep', '300']
+const HOLDER = ['-u', 'FLISTFS_RUNTIME', 'unshare', '--mount', '--propagation', 'private', 'sleep', '3600']
 
 /**
  * A tree of mounts of its own in which `flistfs setup` has run: mount(8) looks for helpers in the real /sbin alone, and the
@@ -22,7 +22,7 @@ async function begin(lab: Lab): Promise<(...words: readonly string[]) => Promise
   const script = `mount -t tmpfs none ${layer} && mkdir ${layer}/u ${layer}/w &&
     mount -t overlay -o lowerdir=${SBIN},upperdir=${layer}/u,workdir=${layer}/w none ${SBIN} &&
     rm -f /sbin/mount.flistfs && ln -s "$0" /sbin/mount.flistfs`
-  const done = await inside('sh', '-c', script, join(PROJECT, 'bin/mount.flistfs'))
+  const done = await inside('sh', '-c', script, join(PROGRAMS, 'mount.flistfs'))
   if (done.code !== 0) throw new Error(done.stderr)
   return inside
 }
@@ -45,7 +45,7 @@ mountTest('options of mount(8) reach flistfs', { skip: SKIP }, async (t, lab) =>
   const cache = lab.folder('a cache, with blank')
   const list = `rw,noexec,setuid,allow-other,log-level=debug,log=${lab.path('log-own')},cache=${cache.replace(',', '\\,')},upperdir=${lab.path('up')}`
   t.match(await inside('mount', '-t', 'flistfs', '-o', list, SAMPLE, at), { code: 0, stderr: '' })
-  const [listed] = JSON.parse((await inside('sh', join(PROJECT, 'bin/flistfs'), 'list', '--json')).stdout.toString())
+  const [listed] = JSON.parse((await inside('sh', FLISTFS, 'list', '--json')).stdout.toString())
   t.match(listed, { directory: at, archive: SAMPLE, cacheDir: cache, rw: { upper: lab.path('up') } })
   t.match((await inside('findmnt', '-n', '-o', 'OPTIONS', at)).stdout.toString(), /^rw,nodev,noexec,/)
   t.match(await inside(join(at, 'bin/true')), { code: 126 }, 'nothing is run from it')

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import t from 'tap'
 import { DIFFERENCES, DRIVER, NO_FUSE_NATIVE } from '../kernel/fuse-native/differences.ts'
@@ -11,7 +11,7 @@ import { filesystemSuite } from '../vfs/filesystem-suite.ts'
 import { everything } from '../vfs/sample-archive.ts'
 import { NO_FUSERMOUNT, openDeviceToAll, publicFolder, UserLab } from './as-user.ts'
 import { BlockServer } from './block-server.ts'
-import { type Lab, mountTest, PROJECT, until } from './mounted.ts'
+import { FLISTFS, type Lab, mountTest, PROGRAMS, PROJECT, until } from './mounted.ts'
 import { packFiles } from './pack-tree.ts'
 
 const SAMPLE = join(PROJECT, 'fixtures/sample/debian.fl')
@@ -43,7 +43,7 @@ mountTest('a mount by fuse-native ends as others do: umount(8), umount, SIGTERM'
     t.strictSame(readdirSync(lab.runtime), [], 'and leaves no record')
   }
   const directory = lab.folder('foreground')
-  const words = [join(PROJECT, 'bin/flistfs'), 'mount', SAMPLE, directory, '--foreground', '--json', ...DRIVER]
+  const words = [FLISTFS, 'mount', SAMPLE, directory, '--foreground', '--json', ...DRIVER]
   const child = lab.start('sh', words)
   if (child.stdout === null) throw new Error('no pipe')
   await once(createInterface({ input: child.stdout }), 'line')
@@ -187,12 +187,11 @@ mountTest('what it cannot do is refused before anything is fetched', { skip }, a
 })
 
 mountTest('without libfuse 2, or without the package, it says what to install', {}, async (t, lab) => {
-  const flistfs = join(PROJECT, 'bin/flistfs')
   const words = ['mount', '--json', '--driver', 'fuse-native', SAMPLE, lab.folder('there')]
   const library = libraryPath()
   // Where it is, an empty file takes its place in a tree of mounts of our own.
   const hide = library === undefined ? '' : `mount --bind /dev/null "${library}" && `
-  const without = await lab.run('unshare', ['-m', 'sh', '-c', `${hide}exec sh "$0" "$@"`, flistfs, ...words])
+  const without = await lab.run('unshare', ['-m', 'sh', '-c', `${hide}exec sh "$0" "$@"`, FLISTFS, ...words])
   t.equal(without.code, 1)
   const { error } = JSON.parse(without.stderr) as { error: Record<string, string> }
   t.equal(error['code'], 'FLIST_MOUNT_FAILED')
@@ -204,7 +203,10 @@ mountTest('without libfuse 2, or without the package, it says what to install', 
 
   // The program with all packages but this one, as npm leaves it where the package's own script failed.
   const copy = lab.folder('copy')
-  for (const name of ['bin', 'lib', 'package.json']) cpSync(join(PROJECT, name), join(copy, name), { recursive: true })
+  for (const name of ['bin', 'dist', 'lib', 'package.json']) {
+    const from = join(dirname(PROGRAMS), name)
+    if (existsSync(from)) cpSync(from, join(copy, name), { recursive: true })
+  }
   mkdirSync(join(copy, 'node_modules'))
   for (const name of readdirSync(join(PROJECT, 'node_modules')).filter((name) => name !== 'fuse-native'))
     symlinkSync(join(PROJECT, 'node_modules', name), join(copy, 'node_modules', name))

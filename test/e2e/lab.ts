@@ -14,12 +14,17 @@ import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 export const PROJECT = resolve(import.meta.dirname, '../..')
+/** The folder of the programs under test: those of the source, or those as they are published, where test/run.sh has made them. */
+export const PROGRAMS = join(process.env['FLISTFS_TEST_PROGRAM'] || PROJECT, 'bin')
+export const FLISTFS = join(PROGRAMS, 'flistfs')
 const FUSECTL = '/sys/fs/fuse/connections'
 const OUTPUT_BYTES_MAX = 256 * 1024 * 1024
 /** Milliseconds one command of a test may take, on a slow machine that does other things too. */
 const COMMAND_MS = 180_000
 /** Milliseconds a server may take to leave once its mount is gone. */
 const LEAVE_MS = 60_000
+/** How long a store may take to give a block: the default is too short for a machine that does ten other things. */
+const READ_TIMEOUT = '5m'
 
 /** How a command ended. */
 export interface Done {
@@ -138,11 +143,11 @@ export class Lab {
   }
 
   flistfs(words: readonly string[], options: RunOptions = {}): Promise<Done> {
-    return this.run('sh', [join(PROJECT, 'bin/flistfs'), ...words], options)
+    return this.run('sh', [FLISTFS, ...words], options)
   }
 
   startFlistfs(words: readonly string[], options: RunOptions = {}): ChildProcess {
-    return this.start('sh', [join(PROJECT, 'bin/flistfs'), ...words], options)
+    return this.start('sh', [FLISTFS, ...words], options)
   }
 
   /** Tries to mount; `log` is where the server writes. */
@@ -242,7 +247,8 @@ export class Lab {
 
   #env(more: Readonly<Record<string, string>> = {}): NodeJS.ProcessEnv {
     const { NODE_OPTIONS: _taps, FLISTFS_STORE: _store, FLISTFS_HUB: _hub, ...env } = process.env
-    return { ...env, TMPDIR: this.#temporary, FLISTFS_RUNTIME: this.runtime, FLISTFS_CACHE: this.cache, ...more }
+    const own = { TMPDIR: this.#temporary, FLISTFS_RUNTIME: this.runtime, FLISTFS_CACHE: this.cache }
+    return { ...env, ...own, FLISTFS_TIMEOUT: READ_TIMEOUT, ...more }
   }
 }
 

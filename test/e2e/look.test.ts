@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { goldenDir } from '../golden.ts'
-import { type Lab, lacks, mountTest, PROJECT } from './mounted.ts'
+import { FLISTFS, type Lab, lacks, mountTest, PROJECT } from './mounted.ts'
 
 const golden = goldenDir() ?? ''
 const sample = join(PROJECT, 'fixtures/sample')
@@ -123,13 +123,13 @@ mountTest('looking into archives tells what they are and what they share', {}, a
   })
   const drawn = await lab.ok(...program(['tree', archive, 'etc', '-L', '1']))
   t.match(drawn, /^etc\n├── .*\n(├── .*\n)*└── .*\n\n\d+ directories, \d+ files\n$/)
-  const head = await lab.run('sh', ['-c', `sh '${join(PROJECT, 'bin/flistfs')}' find '${archive}' | head -1`])
+  const head = await lab.run('sh', ['-c', `sh '${FLISTFS}' find '${archive}' | head -1`])
   t.equal(head.stdout.toString(), '.\n', 'a reader that leaves early is no error')
   t.equal(head.stderr, '')
 })
 
 function program(words: readonly string[]): [string, string[]] {
-  return ['sh', [join(PROJECT, 'bin/flistfs'), ...words]]
+  return ['sh', [FLISTFS, ...words]]
 }
 
 /** A word for a person: whole listings are megabytes. */

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ChildProcess } from 'node:child_process'
 import { BlockServer } from './block-server.ts'
-import { type Lab, type Mounted, mountTest, PROJECT, until } from './mounted.ts'
+import { FLISTFS, type Lab, type Mounted, mountTest, PROJECT, until } from './mounted.ts'
 import { packFiles } from './pack-tree.ts'
 
 const SAMPLE = join(PROJECT, 'fixtures/sample/debian.fl')
@@ -82,7 +82,7 @@ mountTest('a hundred mounts share a server, and come back when it is killed', {}
   )
   t.ok(each.rss < 10 * 1024, 'a further mount is under 10 MB, all its processes included')
 
-  const held = lab.start('sh', ['-c', 'exec 5<"$0/usr/bin/bash"; exec sleep 1000', mounts[50]?.directory ?? ''])
+  const held = lab.start('sh', ['-c', 'exec 5<"$0/usr/bin/bash"; exec sleep 3600', mounts[50]?.directory ?? ''])
   const readers = [1, 33, 66, 99].map((nth) => readAgain(lab, mounts[nth]))
   for (let kills = 0; kills < 3; kills += 1) {
     const { pid } = await listingOf(lab, first)
@@ -90,7 +90,7 @@ mountTest('a hundred mounts share a server, and come back when it is killed', {}
     await until(async () => {
       const listings = await list(lab)
       return listings[0] !== undefined && listings[0].pid !== pid && servesAll(listings, listings[0].pid)
-    }, 60_000)
+    })
   }
   for (const reader of readers) t.strictSame(await reader.stop(), '', 'no reader saw an error')
   t.equal(held.exitCode, null)
@@ -102,7 +102,7 @@ mountTest('a hundred mounts share a server, and come back when it is killed', {}
     mounts.map(({ directory }) => directory),
     {},
   )
-  await until(() => lab.servers().length === 0, 60_000)
+  await until(() => lab.servers().length === 0)
   t.strictSame(await list(lab), [])
 })
 
@@ -116,7 +116,7 @@ function readAgain(lab: Lab, mount: Mounted | undefined): { stop: () => Promise<
   return {
     stop: async () => {
       await lab.ok('touch', [flag])
-      await until(() => child.exitCode !== null || child.signalCode !== null, 60_000)
+      await until(() => child.exitCode !== null || child.signalCode !== null)
       return said
     },
   }
@@ -137,7 +137,7 @@ mountTest('a store that stalls holds up no other mount', {}, async (t, lab) => {
   const readers = Object.keys(files).map((name) => lab.start('cat', [join(stalled.directory, name)]))
   let bytes = 0
   for (const reader of readers) reader.stdout?.on('data', (chunk: Buffer) => (bytes += chunk.length))
-  await until(() => server.requests > 0, 30_000)
+  await until(() => server.requests > 0)
 
   const other = await lab.mount(SAMPLE)
   t.equal(other.pid, stalled.pid, 'the same server')
@@ -150,7 +150,7 @@ mountTest('a store that stalls holds up no other mount', {}, async (t, lab) => {
   await lab.umount(other)
 
   server.behaviour = 'serve'
-  await until(() => readers.every(({ exitCode }) => exitCode === 0), 60_000)
+  await until(() => readers.every(({ exitCode }) => exitCode === 0))
   t.equal(bytes, 200 * 300_000, 'and goes on')
   await lab.umount(stalled)
 })
@@ -211,7 +211,7 @@ mountTest('a mount that cannot go on disturbs no other', {}, async (t, lab) => {
   process.kill(well.pid, 'SIGKILL')
   await lab.run('sh', ['-c', 'echo 3 > /proc/sys/vm/drop_caches'])
   t.match(await read(lab, well), /^12/, 'the other one is served')
-  await until(() => readFileSync(lost.log, 'utf8').includes('no server can go on for now'), 30_000)
+  await until(() => readFileSync(lost.log, 'utf8').includes('no server can go on for now'))
   const reader = lab.ok('sh', ['-c', 'cat "$0/one" | wc -c', lost.directory])
   await lab.umount(await lab.mount(SAMPLE))
   await lab.ok('mv', [`${archive}.away`, archive])
@@ -281,8 +281,8 @@ mountTest('an upgrade replaces the server once, and keeps what was changed', {},
   const mounts = [await lab.mount(SAMPLE), await lab.mount(SAMPLE)]
   const [one, two] = mounts
   if (one === undefined || two === undefined) return
-  await lab.ok('sh', [join(PROJECT, 'bin/flistfs'), 'log-level', two.directory, 'error'])
-  await lab.ok('sh', [join(PROJECT, 'bin/flistfs'), 'trace', two.directory, lab.path('trace')])
+  await lab.ok('sh', [FLISTFS, 'log-level', two.directory, 'error'])
+  await lab.ok('sh', [FLISTFS, 'trace', two.directory, lab.path('trace')])
   const done = await lab.flistfs(['upgrade', '--all', '--json'])
   const results = JSON.parse(done.stdout.toString('utf8')) as { from: number; to: number }[]
   t.equal(new Set(results.map(({ to }) => to)).size, 1, 'one new server')
@@ -294,6 +294,6 @@ mountTest('an upgrade replaces the server once, and keeps what was changed', {},
   // A server that is being replaced is asked to end too.
   process.kill(supervisor.pid, 'SIGUSR2')
   process.kill(supervisor.pid, 'SIGTERM')
-  await until(() => lab.servers().length === 0, 30_000)
+  await until(() => lab.servers().length === 0)
   t.strictSame(await list(lab), [], 'all are unmounted')
 })

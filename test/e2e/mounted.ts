@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import { Lab, NO_MOUNT } from './lab.ts'
 
-export { abortConnection, Lab, lacks, NO_MOUNT, PROJECT, until } from './lab.ts'
+export { abortConnection, FLISTFS, Lab, lacks, NO_MOUNT, PROGRAMS, PROJECT, until } from './lab.ts'
 export type { Done, Mounted, MountOptions, RunOptions, Stats } from './lab.ts'
 
 // Each test has a deadline of its own; tap's for a whole file would end it without cleaning.

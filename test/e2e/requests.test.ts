@@ -1,3 +1,4 @@
+// Alone: it counts what the kernel asks, and others make the kernel forget.
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { FlWriter } from '../../lib/flist/index.ts'

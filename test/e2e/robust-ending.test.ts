@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { BlockServer } from './block-server.ts'
-import { type Lab, mountTest, PROJECT, until } from './mounted.ts'
+import { FLISTFS, type Lab, mountTest, PROJECT, until } from './mounted.ts'
 import { packFiles } from './pack-tree.ts'
 
 const SAMPLE = join(PROJECT, 'fixtures/sample/debian.fl')
@@ -36,7 +36,7 @@ mountTest('SIGTERM and SIGINT unmount, in the background and in the foreground',
     t.notOk(await isMounted(lab, mounted.directory), `${signal} in the background`)
 
     const directory = lab.folder(signal)
-    const child = lab.start('sh', [join(PROJECT, 'bin/flistfs'), 'mount', SAMPLE, directory, '--foreground', '--json'])
+    const child = lab.start('sh', [FLISTFS, 'mount', SAMPLE, directory, '--foreground', '--json'])
     if (child.stdout === null) throw new Error('no pipe')
     await once(createInterface({ input: child.stdout }), 'line')
     t.ok(await isMounted(lab, directory))
@@ -181,7 +181,7 @@ mountTest('umount does not wait for a container that has the mount in its own tr
     'private',
     'sh',
     '-c',
-    'echo ready; exec sleep 1000',
+    'echo ready; exec sleep 3600',
   ])
   await until(() => container.stdout !== null && container.stdout.readableLength > 0)
   const done = await lab.flistfs(['umount', mounted.directory, '--json'])

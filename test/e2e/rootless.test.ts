@@ -1,5 +1,4 @@
 import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { MountView } from '../kernel/served-mount.ts'
 import { filesystemSuite } from '../vfs/filesystem-suite.ts'
@@ -15,6 +14,7 @@ import {
   UserLab,
   type UserMount,
 } from './as-user.ts'
+import { FLISTFS } from './lab.ts'
 
 // Each test has a deadline of its own; tap's for a whole file would end it without cleaning.
 t.setTimeout(900_000)
@@ -110,10 +110,7 @@ t.test(
     t.equal(upgraded.code, 0, upgraded.stderr)
     t.not(await serverOf(lab), second)
     await readsWell(t, mount, 'upgraded')
-    const busy = await lab.run('sh', [
-      '-c',
-      `cd mount && sh ${join(import.meta.dirname, '../../bin/flistfs')} umount ${lab.directory}`,
-    ])
+    const busy = await lab.run('sh', ['-c', `cd mount && sh ${FLISTFS} umount ${lab.directory}`])
     t.equal(busy.code, 1)
     t.match(busy.stderr, /it is in use/)
     const done = await lab.flistfs('umount', lab.directory)
@@ -137,7 +134,7 @@ t.test(
     const lazy = await lab.run('sh', [
       '-c',
       'exec 5<mount/names/B; sh "$0" umount --lazy "$1"; cat <&5',
-      join(import.meta.dirname, '../../bin/flistfs'),
+      FLISTFS,
       lab.directory,
     ])
     t.equal(lazy.code, 0, lazy.stderr)
@@ -152,7 +149,7 @@ t.test(
     const { lab, sample } = await begin(t)
     const refused = async (words: readonly string[], message: RegExp, hint: RegExp, env = {}): Promise<void> => {
       const mount = ['mount', sample.archivePath, lab.directory, ...words]
-      const done = await lab.run('sh', [join(import.meta.dirname, '../../bin/flistfs'), ...mount], {
+      const done = await lab.run('sh', [FLISTFS, ...mount], {
         env: { ...lab.env, ...env },
       })
       t.equal(done.code, 1, words.join(' '))
@@ -186,7 +183,7 @@ t.test(
   { skip: NO_FUSERMOUNT, timeout: 600_000 },
   async (t) => {
     const { lab, sample } = await begin(t)
-    const mount = `${BECOME} sh ${join(import.meta.dirname, '../../bin/flistfs')} mount --allow-other ${sample.archivePath} ${lab.directory}`
+    const mount = `${BECOME} sh ${FLISTFS} mount --allow-other ${sample.archivePath} ${lab.directory}`
     const conf = (text: string): string =>
       `echo "${text}" > conf; chmod 644 conf; mount --bind conf /etc/fuse.conf || exit 9;`
     const refused = await inPrivate(lab, `${conf('#')} ${mount}`)
@@ -198,7 +195,7 @@ t.test(
       lab,
       `chmod 711 .; chown root run/..; chown ${USER?.uid ?? 0} .; ${conf('user_allow_other')} ${mount} >&2 || exit 8
     ${other} cat mount/names/B; ${other} cat mount/links/first && echo read; ${BECOME} cat mount/links/first && echo read
-    ${BECOME} sh ${join(import.meta.dirname, '../../bin/flistfs')} umount ${lab.directory} >&2`,
+    ${BECOME} sh ${FLISTFS} umount ${lab.directory} >&2`,
     )
     t.equal(allowed.code, 0, allowed.stderr)
     t.equal(allowed.stdout, 'B', 'open files are read by all, the others by their owner')
@@ -207,7 +204,7 @@ t.test(
 
 t.test('without a device the error says how to get one', { skip: NO_USER, timeout: 600_000 }, async (t) => {
   const { lab, sample } = await begin(t)
-  const mount = `sh ${join(import.meta.dirname, '../../bin/flistfs')} mount ${sample.archivePath} ${lab.directory}`
+  const mount = `sh ${FLISTFS} mount ${sample.archivePath} ${lab.directory}`
   const dev = 'mount -t tmpfs none /dev; mknod -m 666 /dev/null c 1 3;'
   const absent = await inPrivate(lab, `${dev} ${BECOME} ${mount}`)
   t.match(absent.stderr, /"\/dev\/fuse" is not there\n {2}hint: Load the module: `modprobe fuse`/)

@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { copyFileSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { type Done, type Lab, lacks, mountTest, PROJECT } from './mounted.ts'
+import { type Done, FLISTFS, type Lab, lacks, mountTest } from './mounted.ts'
 
 interface SignatureLine {
   readonly fingerprint: string
@@ -230,8 +230,7 @@ mountTest('the policy of the machine holds whatever the words say', { skip: lack
   const under = (system: string, ...words: readonly string[]): Promise<Done> => {
     writeFileSync(lab.path('system.toml'), system)
     const script = ['--mount', '--propagation', 'private', 'sh', '-c', OWN_ETC, 'sh', lab.dir]
-    const program = join(PROJECT, 'bin/flistfs')
-    return lab.run('unshare', [...script, program, archive, lab.path('at'), ...words])
+    return lab.run('unshare', [...script, FLISTFS, archive, lab.path('at'), ...words])
   }
   const open = lab.path('open.toml')
   writeFileSync(open, '[allow]\nunsigned = true')

@@ -2,7 +2,7 @@ import { renameSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setup } from '../../lib/commands/setup.ts'
-import { type Lab, lacks, mountTest, PROJECT, until } from './mounted.ts'
+import { FLISTFS, type Lab, lacks, mountTest, PROJECT, until } from './mounted.ts'
 
 const SAMPLE = join(PROJECT, 'fixtures/sample/debian.fl')
 
@@ -48,7 +48,7 @@ mountTest(
     const at = lab.folder('at')
     // systemd names the process it started: our launcher becomes the supervisor.
     const script = 'export WATCHDOG_PID=$$; exec "$0" mount --foreground -- "$1" "$2"'
-    const service = lab.start('sh', ['-c', script, join(PROJECT, 'bin/flistfs'), SAMPLE, at], {
+    const service = lab.start('sh', ['-c', script, FLISTFS, SAMPLE, at], {
       env: { NOTIFY_SOCKET: socket, WATCHDOG_USEC: '2000000' },
     })
     await until(() => heard.length > 1)
@@ -68,7 +68,7 @@ mountTest(
 
 mountTest('a mount goes on when its service manager cannot hear', {}, async (t, lab) => {
   const at = lab.folder('at')
-  const service = lab.start(join(PROJECT, 'bin/flistfs'), ['mount', '--foreground', SAMPLE, at], {
+  const service = lab.start(FLISTFS, ['mount', '--foreground', SAMPLE, at], {
     env: { NOTIFY_SOCKET: lab.path('none') },
   })
   let said = ''

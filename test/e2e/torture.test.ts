@@ -1,3 +1,4 @@
+// Alone: it keeps all processors busy for a minute, and its deadlines are those of an operator.
 import { execFile } from 'node:child_process'
 import { join } from 'node:path'
 import t from 'tap'

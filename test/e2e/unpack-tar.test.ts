@@ -1,10 +1,10 @@
 import { existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { goldenDir, NO_GOLDEN } from '../golden.ts'
-import { type Lab, lacks, mountTest, PROJECT } from './mounted.ts'
+import { FLISTFS, type Lab, lacks, mountTest, PROJECT } from './mounted.ts'
 
 const ARCHIVE = join(PROJECT, 'fixtures/sample/debian.fl')
-const PROGRAM = `sh '${join(PROJECT, 'bin/flistfs')}'`
+const PROGRAM = `sh '${FLISTFS}'`
 const golden = goldenDir() ?? ''
 
 const NASTY = String.raw`

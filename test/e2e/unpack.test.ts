@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { goldenDir, NO_GOLDEN } from '../golden.ts'
-import { type Done, type Lab, lacks, mountTest, PROJECT } from './mounted.ts'
+import { type Done, FLISTFS, type Lab, lacks, mountTest, PROJECT } from './mounted.ts'
 
 const sample = join(PROJECT, 'fixtures/sample')
 const ARCHIVE = `${sample}/debian.fl`
@@ -74,7 +74,7 @@ mountTest('nothing outside of the folder is touched, whatever lies in it', {}, a
 mountTest('killed at any moment, it goes on where it was', {}, async (t, lab) => {
   const out = lab.path('out')
   for (const ms of [150, 300, 450, 600, 800]) {
-    const child = lab.start('sh', [join(PROJECT, 'bin/flistfs'), 'unpack', ARCHIVE, out])
+    const child = lab.start('sh', [FLISTFS, 'unpack', ARCHIVE, out])
     const ended = new Promise((resolve) => child.once('exit', resolve))
     setTimeout(() => child.kill('SIGKILL'), ms)
     await ended
@@ -94,7 +94,7 @@ mountTest('a user gets what a user may have, and hears of the rest', { skip: lac
     '--regid=1234',
     '--clear-groups',
     'sh',
-    join(PROJECT, 'bin/flistfs'),
+    FLISTFS,
     'unpack',
     archive,
     `${home}/out`,

@@ -4,7 +4,7 @@ import { request } from 'node:http'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { type Lab, mountTest, PROJECT, until } from './mounted.ts'
+import { FLISTFS, type Lab, mountTest, PROJECT, until } from './mounted.ts'
 
 const SAMPLE = join(PROJECT, 'fixtures/sample/debian.fl')
 const STORE = `dir:${join(PROJECT, 'fixtures/sample/store')}`
@@ -198,7 +198,7 @@ mountTest('log level and trace change while both threads serve', {}, async (t, l
   await lab.ok('ls', ['-la', join(directory, 'usr')])
   t.equal(readFileSync(first).length, bytes, 'nothing is written any more')
   const second = lab.path('second.trace')
-  await lab.ok('sh', [join(PROJECT, 'bin/flistfs'), 'trace', directory, second])
+  await lab.ok('sh', [FLISTFS, 'trace', directory, second])
   await lab.run('cat', [join(directory, 'etc/nothing')])
   t.match(readFileSync(second, 'utf8'), '"nothing"')
   t.match(await lab.flistfs(['trace', directory]), { code: 2 })
@@ -214,14 +214,7 @@ mountTest(
   {},
   async (t, lab) => {
     const mounted = await lab.mount(SAMPLE, { words: ['--store', STORE] })
-    const watch = lab.start('sh', [
-      join(PROJECT, 'bin/flistfs'),
-      'stats',
-      mounted.directory,
-      '--watch',
-      '100ms',
-      '--json',
-    ])
+    const watch = lab.start('sh', [FLISTFS, 'stats', mounted.directory, '--watch', '100ms', '--json'])
     const exit = once(watch, 'exit', { signal: AbortSignal.timeout(120_000) })
     let count = 0
     if (watch.stdout === null) throw new Error('no output')
@@ -235,7 +228,7 @@ mountTest(
     }
     t.strictSame(await exit, [0, null], 'an end by Ctrl-C is no error')
     t.ok(count >= 3)
-    const program = `sh ${join(PROJECT, 'bin/flistfs')} stats --watch 100ms`
+    const program = `sh ${FLISTFS} stats --watch 100ms`
     const piped = await lab.ok('sh', ['-c', `${program} | head -n 4`])
     t.match(piped, /^TIME +HERE +READ\/S [^\n]*\n[\d:]{8} +\d+ % [^]*\n[\d:]{8}/, 'it ends with its reader')
     const shown = await lab.run('sh', ['-c', `timeout -s INT 3 script -qec '${program}' /dev/null`])

@@ -7,7 +7,7 @@ import { DatabaseSync } from 'node:sqlite'
 import type { Test } from 'tap'
 import { BlockServer } from './block-server.ts'
 import { readManifest, TYPE } from './expected.ts'
-import { type Lab, lacks, mountTest, PROJECT, until } from './mounted.ts'
+import { type Lab, lacks, mountTest, PROGRAMS, PROJECT, until } from './mounted.ts'
 import { ZeroOsDaemon } from './zero-os-daemon.ts'
 
 const SAMPLE = join(PROJECT, 'fixtures/sample')
@@ -16,7 +16,7 @@ const SKIP = lacks('findmnt', 'mountpoint', 'umount')
 
 /** The links that `flistfs setup --zero-os` makes. */
 function sbin(lab: Lab): string {
-  for (const name of ['g8ufs', 'rfs']) symlinkSync(join(PROJECT, 'bin', name), join(lab.folder('sbin'), name))
+  for (const name of ['g8ufs', 'rfs']) symlinkSync(join(PROGRAMS, name), join(lab.folder('sbin'), name))
   return lab.path('sbin')
 }
 

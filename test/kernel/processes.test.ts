@@ -18,11 +18,11 @@ t.test('a process is known by pid and start', async (t) => {
 })
 
 t.test('waitForEnd() sees an end, or the deadline', async (t) => {
-  const child = spawn('sleep', ['30'], { stdio: 'ignore' })
+  const child = spawn('sleep', ['3600'], { stdio: 'ignore' })
   const target = { pid: child.pid ?? 0, pidStart: processStart(child.pid ?? 0) ?? 0 }
   t.equal(await waitForEnd(target, 20, signal), false)
   const exit = once(child, 'exit')
-  const ended = waitForEnd(target, 10_000, signal)
+  const ended = waitForEnd(target, 120_000, signal)
   t.ok(signalProcess(target, 'SIGKILL'))
   t.equal(await ended, true)
   await exit
@@ -35,7 +35,7 @@ t.test('waitForEnd() ends when its signal does', async (t) => {
 })
 
 t.test('endServer() ends its own kind only, and does not mind who is dead already', async (t) => {
-  const child = spawn('sleep', ['60'], { stdio: 'ignore' })
+  const child = spawn('sleep', ['3600'], { stdio: 'ignore' })
   const { pid = 0 } = child
   await endServer(pid)
   t.ok(processStart(pid), 'not of the same supervisor')
@@ -43,7 +43,7 @@ t.test('endServer() ends its own kind only, and does not mind who is dead alread
   await once(child, 'exit')
   await endServer(pid)
   t.pass('gone before')
-  const script = `sleep 60 & node=$1; shift; FLISTFS_SIBLING=$! "$node" "$@"; wait $!; echo $?`
+  const script = `sleep 3600 & node=$1; shift; FLISTFS_SIBLING=$! "$node" "$@"; wait $!; echo $?`
   const file = new URL('../../lib/kernel/processes.ts', import.meta.url).href
   const program = `const { endServer } = await import('${file}'); await endServer(Number(process.env.FLISTFS_SIBLING))`
   const words = ['-c', script, 'sh', process.execPath, '--input-type=module', '-e', program]

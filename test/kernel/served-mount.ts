@@ -1,4 +1,4 @@
-import { type ChildProcess, execFile, execFileSync, spawn, spawnSync } from 'node:child_process'
+import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { once } from 'node:events'
 import { tmpdir } from 'node:os'
@@ -41,13 +41,11 @@ export async function serve(t: Test, archivePath: string, words: readonly string
   })
   const gone = once(server, 'exit')
   t.teardown(async () => {
-    // An aborted connection lets go of whoever still waits for it.
-    if (!(await ended(server, gone))) {
-      abortConnectionOf(directory)
-      spawnSync('umount', ['--lazy', directory], { timeout: 120_000 })
-      server.kill('SIGKILL')
-      await gone
-    }
+    const isGone = await ended(server, gone)
+    // One that died has not unmounted either.
+    clear(directory)
+    if (!isGone) server.kill('SIGKILL')
+    await gone
     rmSync(dir, { recursive: true, force: true })
   })
   const [line] = (await Promise.race([
@@ -72,15 +70,17 @@ async function ended(server: ChildProcess, gone: Promise<unknown>): Promise<bool
   return Promise.race([gone.then(() => true), tooLate])
 }
 
-function abortConnectionOf(directory: string): void {
+/** Takes away what is still mounted there: an aborted connection lets go of whoever waits for it. */
+function clear(directory: string): void {
   const line = readFileSync('/proc/self/mountinfo', 'latin1')
     .split('\n')
     .find((words) => words.split(' ')[4] === directory)
   const minor = line?.split(' ')[2]?.split(':')[1]
   if (minor === undefined) return
   if (!existsSync(`${FUSECTL}/${minor}`))
-    execFileSync('mount', ['-t', 'fusectl', 'none', FUSECTL], { timeout: 120_000 })
-  writeFileSync(`${FUSECTL}/${minor}/abort`, '1')
+    spawnSync('mount', ['-t', 'fusectl', 'none', FUSECTL], { stdio: 'ignore', timeout: 120_000 })
+  if (existsSync(`${FUSECTL}/${minor}/abort`)) writeFileSync(`${FUSECTL}/${minor}/abort`, '1')
+  spawnSync('umount', ['--lazy', '--internal-only', directory], { stdio: 'ignore', timeout: 120_000 })
 }
 
 /** `examiner.py` as an object: calls run in its process, one after the other. */

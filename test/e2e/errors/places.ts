@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { chmodSync, globSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { type Done, lacks } from '../mounted.ts'
+import { type Done, FLISTFS, lacks } from '../mounted.ts'
 import { SAMPLE } from './archives.ts'
 import { type ErrorCase, flistfs, fresh, type Place } from './error-case.ts'
 
@@ -26,8 +26,7 @@ function disk(place: Place, ...options: readonly string[]): string {
 
 /** Root without the right to mount, as in a container. */
 function withoutRight(place: Place, words: readonly string[]): Promise<Done> {
-  const program = join(import.meta.dirname, '../../../bin/flistfs')
-  const drop = ['--bounding-set', '-sys_admin', '--inh-caps', '-sys_admin', 'sh', program]
+  const drop = ['--bounding-set', '-sys_admin', '--inh-caps', '-sys_admin', 'sh', FLISTFS]
   return place.lab.run('setpriv', [...drop, ...words, '--json'])
 }
 
@@ -112,7 +111,7 @@ export const PLACE_CASES: readonly ErrorCase[] = [
     when: 'a mount is in use',
     provoke: async (place) => {
       const { directory } = await place.lab.mount(SAMPLE)
-      const reader = place.lab.start('sleep', ['600'], { cwd: directory })
+      const reader = place.lab.start('sleep', ['3600'], { cwd: directory })
       place.t.teardown(() => reader.kill('SIGKILL'))
       return flistfs(place, ['umount', directory])
     },

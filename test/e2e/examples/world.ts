@@ -7,7 +7,7 @@ import { connect as connectTls, createServer as createTls, type TLSSocket } from
 import type { Test } from 'tap'
 import { NO_REGISTRY, startRegistry } from '../../oci/docker-registry.ts'
 import { ACCESS, NO_S3, SECRET, startGateway } from '../../store/versitygw.ts'
-import { type Done, type Lab, PROJECT, type RunOptions, until } from '../mounted.ts'
+import { type Done, FLISTFS, type Lab, PROJECT, type RunOptions, until } from '../mounted.ts'
 import { zdbServer } from './zdb-server.ts'
 
 /** Every name of a host in the examples; all are here. Servers of the same name are told apart by port. */
@@ -52,7 +52,7 @@ export class World {
     const address = `127.${1 + (process.pid % 250)}.${1 + (Date.now() % 250)}.1`
     for (const name of ['bin', 'here', 'mnt/debian', 'mnt/ubuntu', 'mnt/app', 'srv', 'over', 'certificates'])
       lab.folder(name)
-    symlinkSync(join(PROJECT, 'bin/flistfs'), lab.path('bin/flistfs'))
+    symlinkSync(FLISTFS, lab.path('bin/flistfs'))
     fillFolders(lab)
     makeCertificate(lab.path('certificates'), [...HOSTS, ...PUBLIC])
     writeFileSync(
