@@ -1,9 +1,9 @@
 import { once } from 'node:events'
 import { mkdirSync, readFileSync, renameSync, symlinkSync } from 'node:fs'
 import { request } from 'node:http'
-import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { quietPort } from '../server-program.ts'
 import { FLISTFS, type Lab, mountTest, PROJECT, until } from './mounted.ts'
 
 const SAMPLE = join(PROJECT, 'fixtures/sample/debian.fl')
@@ -74,19 +74,9 @@ function parseMetrics(text: string): Sample[] {
   return samples
 }
 
-async function freePort(host: string): Promise<number> {
-  const server = createServer().listen(0, host)
-  await once(server, 'listening')
-  const at = server.address()
-  const port = typeof at === 'object' && at !== null ? at.port : 0
-  server.close()
-  await once(server, 'close')
-  return port
-}
-
 mountTest('--metrics serves what stats says, on a socket and on addresses', {}, async (t, lab) => {
   const socketPath = lab.path('metrics.sock')
-  const port = await freePort('::1')
+  const port = await quietPort('::1', '127.0.0.1')
   const places = [
     { words: `unix:${socketPath}`, at: { socketPath } },
     { words: `[::1]:${port}`, at: { host: '::1', port } },

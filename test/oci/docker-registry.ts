@@ -1,10 +1,11 @@
-import { execFile, execFileSync, spawn, spawnSync } from 'node:child_process'
+import { execFile, spawnSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { connect, createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import type { Test } from 'tap'
+import { startServer } from '../server-program.ts'
+import { makeCertificates } from '../store/certificates.ts'
 
 /** Why tests that need a registry cannot run here, or false. `test/setup.sh` installs it. */
 export const NO_REGISTRY: string | false =
@@ -30,8 +31,6 @@ export interface RegistryWishes {
   readonly address?: string
   readonly plain?: boolean
   readonly open?: boolean
-  /** It passes on what this registry has. */
-  readonly mirrorOf?: string
 }
 
 /** Debian's docker-registry on loopback: TLS and a password unless `plain`, `open`. */
@@ -39,43 +38,18 @@ export async function startRegistry(t: Test, name: string, wishes: RegistryWishe
   const { address = '::1', plain = false, open = false } = wishes
   const dir = join(t.testdirName, name)
   mkdirSync(join(dir, 'data'), { recursive: true })
-  const port = await freePort(address)
-  const host = `${address.includes(':') ? `[${address}]` : address}:${port}`
+  const at = address.includes(':') ? `[${address}]` : address
   writeFileSync(join(dir, 'htpasswd'), `${USER}:${HASH}\n`)
-  if (!plain) makeCertificate(dir)
+  if (!plain) makeCertificates(dir)
   const tls = plain ? '' : `  tls: { certificate: ${dir}/server.pem, key: ${dir}/server.key }\n`
   const auth = open ? '' : `auth: { htpasswd: { realm: here, path: ${dir}/htpasswd } }\n`
   writeFileSync(
     join(dir, 'config.yml'),
-    `version: 0.1\nlog: { level: info }\nstorage: { filesystem: { rootdirectory: ${dir}/data } }\nhttp:\n  addr: "${host}"\n  secret: none\n${tls}${auth}`,
+    `version: 0.1\nlog: { level: info }\nstorage: { filesystem: { rootdirectory: ${dir}/data } }\nhttp:\n  addr: "${at}:0"\n  secret: none\n${tls}${auth}`,
   )
-  let log = ''
-  const child = spawn('docker-registry', ['serve', join(dir, 'config.yml')], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-    env: { PATH: process.env['PATH'] ?? '', HOME: dir, OTEL_TRACES_EXPORTER: 'none' },
-  })
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (piece: Buffer) => (log += piece.toString()))
-  const ended = new Promise((resolve) => child.once('exit', resolve))
-  t.teardown(async () => {
-    child.kill('SIGKILL')
-    await ended
-  })
-  const end = Date.now() + 120_000
-  while (!(await answers(address, port))) {
-    if (child.exitCode !== null || Date.now() > end) throw new Error(`docker-registry does not listen: ${log}`)
-    await sleep(20)
-  }
-  return { host, caFile: join(dir, 'ca.pem'), dir, log: () => log }
-}
-
-function makeCertificate(dir: string): void {
-  const openssl = (...words: string[]): unknown => execFileSync('openssl', words, { cwd: dir, stdio: 'ignore' })
-  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes']
-  openssl('req', '-x509', ...key, '-keyout', 'ca.key', '-out', 'ca.pem', '-subj', '/CN=test authority', '-days', '2')
-  writeFileSync(join(dir, 'san'), 'subjectAltName=IP:::1,IP:127.0.0.1,DNS:localhost\n')
-  openssl('req', ...key, '-keyout', 'server.key', '-out', 'server.csr', '-subj', '/CN=server')
-  const sign = ['-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial', '-days', '2', '-extfile', 'san']
-  openssl('x509', '-req', '-in', 'server.csr', '-out', 'server.pem', ...sign)
+  const words = ['serve', join(dir, 'config.yml')]
+  const { port, log } = await startServer(t, 'docker-registry', words, { HOME: dir, OTEL_TRACES_EXPORTER: 'none' })
+  return { host: `${at}:${port}`, caFile: join(dir, 'ca.pem'), dir, log }
 }
 
 /** docker's record of a password. */
@@ -116,20 +90,4 @@ export async function under127<T>(registry: Registry, work: (host: string) => Pr
 export async function skopeo(...words: string[]): Promise<string> {
   const run = promisify(execFile)
   return (await run('skopeo', ['--insecure-policy', ...words], { timeout: 600_000 })).stdout
-}
-
-function answers(address: string, port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(port, address)
-    socket.on('connect', () => resolve(true)).on('error', () => resolve(false))
-    socket.on('connect', () => socket.destroy())
-  })
-}
-
-async function freePort(address: string): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, address, resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
 }

@@ -1,11 +1,12 @@
 import { execFileSync, spawn } from 'node:child_process'
-import { connect, createServer, type NetConnectOpts, type Server } from 'node:net'
+import { connect, type NetConnectOpts, type Server } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
+import { quietPort } from '../server-program.ts'
 
 /** Milliseconds a server may take to start, and one PING. */
-const START_MS = 60_000
-const PING_MS = 5000
+const START_MS = 120_000
+const PING_MS = 60_000
 const TRIES = 5
 /** Why tests of a redis server cannot run here, or false. */
 export const NO_REDIS = !hasRedis() && 'redis-server is not installed: apt-get install redis-server'
@@ -30,7 +31,7 @@ export async function startRedis(t: Test, options: readonly string[] = [], wante
   const dir = t.testdir()
   for (let tried = 1; ; tried += 1) {
     try {
-      return await start(t, dir, options, wantedPort ?? (await freePort()))
+      return await start(t, dir, options, wantedPort ?? (await quietPort('127.0.0.1', '::1')))
     } catch (error) {
       // Another test may have taken the port meanwhile, on any of the addresses.
       if (tried === TRIES) throw error
@@ -75,13 +76,6 @@ async function answers(to: NetConnectOpts): Promise<boolean> {
   } finally {
     socket.destroy()
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  const port = await listen(server)
-  await new Promise((resolve) => server.close(resolve))
-  return port
 }
 
 export async function listen(server: Server): Promise<number> {

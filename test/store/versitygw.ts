@@ -1,10 +1,8 @@
-import { spawn } from 'node:child_process'
 import { existsSync, mkdirSync } from 'node:fs'
-import { connect, createServer, type AddressInfo } from 'node:net'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
+import { startServer } from '../server-program.ts'
 
 const PROGRAM = join(process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'flistfs-test/bin/versitygw')
 
@@ -26,38 +24,11 @@ export async function startGateway(t: Test, address = '::1', words: readonly str
   const dir = t.testdir({ gateway: {}, home: {} })
   const root = join(dir, 'gateway')
   mkdirSync(join(root, 'blocks'), { recursive: true })
-  const port = await freePort(address)
-  const host = address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`
-  const child = spawn(PROGRAM, ['--port', host, '--quiet', ...words, 'posix', root], {
-    stdio: 'ignore',
-    env: { HOME: join(dir, 'home'), ROOT_ACCESS_KEY: ACCESS, ROOT_SECRET_KEY: SECRET, PATH: process.env['PATH'] },
+  const at = address.includes(':') ? `[${address}]` : address
+  const { port } = await startServer(t, PROGRAM, ['--port', `${at}:0`, '--quiet', ...words, 'posix', root], {
+    HOME: join(dir, 'home'),
+    ROOT_ACCESS_KEY: ACCESS,
+    ROOT_SECRET_KEY: SECRET,
   })
-  const ended = new Promise((resolve) => child.once('exit', resolve))
-  t.teardown(async () => {
-    child.kill('SIGKILL')
-    await ended
-  })
-  const end = Date.now() + 120_000
-  while (!(await answers(address, port))) {
-    if (child.exitCode !== null) throw new Error(`versitygw ended with ${child.exitCode}`)
-    if (Date.now() > end) throw new Error('versitygw does not listen')
-    await sleep(20)
-  }
-  return { host, dir: root }
-}
-
-function answers(address: string, port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(port, address)
-    socket.on('connect', () => resolve(true)).on('error', () => resolve(false))
-    socket.on('connect', () => socket.destroy())
-  })
-}
-
-async function freePort(address: string): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, address, resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
+  return { host: `${at}:${port}`, dir: root }
 }
