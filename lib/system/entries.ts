@@ -1,21 +1,20 @@
 import koffi from 'koffi'
+import { late } from './late.ts'
 
 /**
  * Foreign calls that make entries and set their attributes, relative to an open folder and never through a link (x86-64 and arm64
  * Linux). A name is bytes with a NUL at its end. Each returns 0, or `-errno`.
  */
-const libc = koffi.load(null)
-
-const cSymlinkat = libc.func('int symlinkat(const uint8_t *target, int dir, const uint8_t *path)')
-const cLinkat = libc.func('int linkat(int from, const uint8_t *path, int dir, const uint8_t *name, int flags)')
-const cMknodat = libc.func('int mknodat(int dir, const uint8_t *path, uint32_t mode, uint64_t device)')
-const cFchownat = libc.func('int fchownat(int dir, const uint8_t *path, uint32_t uid, uint32_t gid, int flags)')
-const cUtimensat = libc.func('int utimensat(int dir, const uint8_t *path, const uint8_t *times, int flags)')
-const cLsetxattr = libc.func(
+const cSymlinkat = late('int symlinkat(const uint8_t *target, int dir, const uint8_t *path)')
+const cLinkat = late('int linkat(int from, const uint8_t *path, int dir, const uint8_t *name, int flags)')
+const cMknodat = late('int mknodat(int dir, const uint8_t *path, uint32_t mode, uint64_t device)')
+const cFchownat = late('int fchownat(int dir, const uint8_t *path, uint32_t uid, uint32_t gid, int flags)')
+const cUtimensat = late('int utimensat(int dir, const uint8_t *path, const uint8_t *times, int flags)')
+const cLsetxattr = late(
   'int lsetxattr(const uint8_t *path, const uint8_t *name, const uint8_t *value, size_t size, int flags)',
 )
-const cFsetxattr = libc.func('int fsetxattr(int fd, const uint8_t *name, const uint8_t *value, size_t size, int flags)')
-const cFutimens = libc.func('int futimens(int fd, const uint8_t *times)')
+const cFsetxattr = late('int fsetxattr(int fd, const uint8_t *name, const uint8_t *value, size_t size, int flags)')
+const cFutimens = late('int futimens(int fd, const uint8_t *times)')
 
 const AT_SYMLINK_NOFOLLOW = 0x100
 /** `tv_nsec` of a time that is left as it is, `linux/stat.h`. */

@@ -1,29 +1,29 @@
 import koffi from 'koffi'
 import { constants } from 'node:fs'
 import { errnoName, invariant } from '../base/index.ts'
+import { late } from './late.ts'
 
 /**
  * Foreign calls on files and folders: relative to an open folder, with names as bytes, without an object for each call
  * (x86-64 and arm64 Linux). A name is bytes with a NUL at its end. What fails returns `-errno`.
  */
-const libc = koffi.load(null)
-
-const cStatx = libc.func('int statx(int dir, const uint8_t *path, int flags, uint32_t mask, _Out_ uint8_t *into)')
-const cOpenat = libc.func('int openat(int dir, const uint8_t *path, int flags, uint32_t mode)')
-const cClose = libc.func('int close(int fd)')
-const cRenameat = libc.func('int renameat(int from, const uint8_t *path, int to, const uint8_t *name)')
-const cMkdirat = libc.func('int mkdirat(int dir, const uint8_t *path, uint32_t mode)')
-const cUnlinkat = libc.func('int unlinkat(int dir, const uint8_t *path, int flags)')
+const cStatx = late('int statx(int dir, const uint8_t *path, int flags, uint32_t mask, _Out_ uint8_t *into)')
+const cOpenat = late('int openat(int dir, const uint8_t *path, int flags, uint32_t mode)')
+const cClose = late('int close(int fd)')
+const cRenameat = late('int renameat(int from, const uint8_t *path, int to, const uint8_t *name)')
+const cMkdirat = late('int mkdirat(int dir, const uint8_t *path, uint32_t mode)')
+const cUnlinkat = late('int unlinkat(int dir, const uint8_t *path, int flags)')
 /** `getdents64` is not in every C library, the system call is. */
-const cSyscall = libc.func('long syscall(long number, int fd, _Out_ uint8_t *into, size_t size)')
-const cReadlinkat = libc.func('long readlinkat(int dir, const uint8_t *path, _Out_ uint8_t *into, size_t size)')
-const cLseek = libc.func('long lseek(int fd, long offset, int whence)')
-const cSyncfs = libc.func('int syncfs(int fd)')
-const cFlistxattr = libc.func('long flistxattr(int fd, uint8_t *into, size_t size)')
-const cListxattr = libc.func('long listxattr(const uint8_t *path, _Out_ uint8_t *into, size_t size)')
-const cLlistxattr = libc.func('long llistxattr(const uint8_t *path, _Out_ uint8_t *into, size_t size)')
-const cGetxattr = libc.func('long getxattr(const uint8_t *path, const uint8_t *name, _Out_ uint8_t *into, size_t size)')
-const cLgetxattr = libc.func(
+const cSyscall = late('long syscall(long number, int fd, _Out_ uint8_t *into, size_t size)')
+const cReadlinkat = late('long readlinkat(int dir, const uint8_t *path, _Out_ uint8_t *into, size_t size)')
+const cLseek = late('long lseek(int fd, long offset, int whence)')
+const cSyncfs = late('int syncfs(int fd)')
+const cFlock = late('int flock(int fd, int operation)')
+const cFlistxattr = late('long flistxattr(int fd, uint8_t *into, size_t size)')
+const cListxattr = late('long listxattr(const uint8_t *path, _Out_ uint8_t *into, size_t size)')
+const cLlistxattr = late('long llistxattr(const uint8_t *path, _Out_ uint8_t *into, size_t size)')
+const cGetxattr = late('long getxattr(const uint8_t *path, const uint8_t *name, _Out_ uint8_t *into, size_t size)')
+const cLgetxattr = late(
   'long lgetxattr(const uint8_t *path, const uint8_t *name, _Out_ uint8_t *into, size_t size)',
 )
 
@@ -248,6 +248,14 @@ export function seekHole(fd: number, offset: number): number {
 /** syncfs(2): everything written to the file system of this descriptor is on the disk. 0 or `-errno`. */
 export function syncFs(fd: number): number {
   return cSyncfs(fd) === 0 ? 0 : -koffi.errno()
+}
+
+/** `LOCK_EX | LOCK_NB`, asm-generic/fcntl.h. */
+const LOCK_AT_ONCE = 6
+
+/** flock(2): locks an open file for its descriptor alone, at once or not at all. 0 or `-errno`: EAGAIN where it is another's. */
+export function lockWhole(fd: number): number {
+  return cFlock(fd, LOCK_AT_ONCE) === 0 ? 0 : -koffi.errno()
 }
 
 /** flistxattr(2): whether an open file has extended attributes; true where that is not known. */

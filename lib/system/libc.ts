@@ -1,12 +1,12 @@
 import koffi from 'koffi'
 import { closeSync, constants, openSync } from 'node:fs'
 import { errnoName, FlistError, type FlistErrorCode, invariant } from '../base/index.ts'
+import { late, libc } from './late.ts'
 
 /**
  * Every foreign call of the project is declared here, or in `files.ts` (x86-64 and arm64 Linux; glibc or musl).
  * Each returns what the C function returns; `errno()` is valid right after a failed call.
  */
-const libc = koffi.load(null)
 type ForeignFunction = ReturnType<typeof libc.func>
 
 koffi.struct('iovec', { base: 'void *', len: 'size_t' })
@@ -15,21 +15,21 @@ const cMount = libc.func(
   'int mount(const char *source, const char *target, const char *type, ulong flags, const char *data)',
 )
 const cUmount2 = libc.func('int umount2(const char *target, int flags)')
-const cIoctl = libc.func('int ioctl(int fd, ulong request, _Inout_ void *argument)')
-const cMmap = libc.func('void *mmap(void *address, size_t length, int protection, int flags, int fd, long offset)')
-const cMunmap = libc.func('int munmap(void *address, size_t length)')
-const cMadvise = libc.func('int madvise(void *address, size_t length, int advice)')
-const cUtimensat = libc.func('int utimensat(int dir, const char *path, const uint8_t *times, int flags)')
-const cSetxattr = libc.func(
+const cIoctl = late('int ioctl(int fd, ulong request, _Inout_ void *argument)')
+const cMmap = late('void *mmap(void *address, size_t length, int protection, int flags, int fd, long offset)')
+const cMunmap = late('int munmap(void *address, size_t length)')
+const cMadvise = late('int madvise(void *address, size_t length, int advice)')
+const cUtimensat = late('int utimensat(int dir, const char *path, const uint8_t *times, int flags)')
+const cSetxattr = late(
   'int setxattr(const char *path, const char *name, const uint8_t *value, size_t size, int flags)',
 )
-const cFcntl = libc.func('int fcntl(int fd, int command, int argument)')
-const cDup2 = libc.func('int dup2(int from, int to)')
-const cSetsid = libc.func('int setsid()')
+const cFcntl = late('int fcntl(int fd, int command, int argument)')
+const cDup2 = late('int dup2(int from, int to)')
+const cSetsid = late('int setsid()')
 /** glibc only. */
 const cMallocTrim = optional('int malloc_trim(size_t pad)')
 const cMallopt = optional('int mallopt(int parameter, int value)')
-const cExit = libc.func('void _exit(int code)')
+const cExit = late('void _exit(int code)')
 /** `ssize_t read(int, void *, size_t)` with no checks: the hot path of the session thread. */
 export const read = libc.func('long read(int fd, _Out_ uint8_t *buffer, size_t length)') as unknown as (
   fd: number,
@@ -261,7 +261,7 @@ export function exitNow(code: number): never {
   throw new Error('_exit returned')
 }
 
-const cSocket = libc.func('int socket(int domain, int type, int protocol)')
+const cSocket = late('int socket(int domain, int type, int protocol)')
 const msghdr = koffi.struct('msghdr', {
   name: 'void *',
   namelen: 'uint32_t',
@@ -271,7 +271,7 @@ const msghdr = koffi.struct('msghdr', {
   controllen: 'size_t',
   flags: 'int',
 })
-const cSendmsg = libc.func('long sendmsg(int fd, const msghdr *message, int flags)')
+const cSendmsg = late('long sendmsg(int fd, const msghdr *message, int flags)')
 invariant(koffi.sizeof(msghdr) === 56, 'struct msghdr is 56 bytes')
 
 const AF_UNIX = 1
@@ -321,8 +321,8 @@ function padded(bytes: number): number {
   return (bytes + 7) & ~7
 }
 
-const cSocketpair = libc.func('int socketpair(int domain, int type, int protocol, _Out_ int *pair)')
-const cRecvmsg = libc.func('long recvmsg(int fd, msghdr *message, int flags)')
+const cSocketpair = late('int socketpair(int domain, int type, int protocol, _Out_ int *pair)')
+const cRecvmsg = late('long recvmsg(int fd, msghdr *message, int flags)')
 const SOCK_STREAM_CLOEXEC = 1 | 0x8_0000
 const MSG_DONTWAIT = 0x40
 const MSG_CMSG_CLOEXEC = 0x4000_0000
