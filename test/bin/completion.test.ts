@@ -9,7 +9,7 @@ const ROOT = resolve(import.meta.dirname, '../..')
 const CAPTURE = join(import.meta.dirname, 'shells')
 
 // A zsh takes a second to begin.
-t.setTimeout(240_000)
+t.setTimeout(900_000)
 
 /** What a shell offers for the last of these words. */
 type Ask = (...words: string[]) => Promise<string[]>

@@ -22,7 +22,9 @@ const OUTPUT_BYTES_MAX = 256 * 1024 * 1024
 /** Milliseconds one command of a test may take, on a slow machine that does other things too. */
 const COMMAND_MS = 180_000
 /** Milliseconds a server may take to leave once its mount is gone. */
-const LEAVE_MS = 60_000
+const LEAVE_MS = 120_000
+/** The longest pause between two looks at what is waited for. */
+const PAUSE_MAX_MS = 300
 /** How long a store may take to give a block: the default is too short for a machine that does ten other things. */
 const READ_TIMEOUT = '5m'
 
@@ -265,12 +267,14 @@ export interface Stats {
   }[]
 }
 
-/** Waits until `holds` says so; throws after `timeoutMs`. */
+/** Waits until `holds` says so, and asks less and less often: what is asked costs the machine too. Throws after `timeoutMs`. */
 export async function until(holds: () => boolean | Promise<boolean>, timeoutMs = 120_000): Promise<void> {
   const end = performance.now() + timeoutMs
+  let pauseMs = 10
   while (!(await holds())) {
     if (performance.now() > end) throw new Error(`still not after ${timeoutMs} ms: ${holds.toString()}`)
-    await sleep(20)
+    await sleep(pauseMs)
+    pauseMs = Math.min(pauseMs * 1.5, PAUSE_MAX_MS)
   }
 }
 

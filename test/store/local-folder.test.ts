@@ -3,9 +3,9 @@ import { join } from 'node:path'
 import t from 'tap'
 import { LocalFolder } from '../../lib/store/local-folder.ts'
 
-/** Reads until a file is given, or for a second. */
+/** Reads until a file is given, or for a minute. */
 async function eventually(folder: LocalFolder, sub: string, name: string): Promise<Buffer | undefined> {
-  for (let tries = 0; tries < 100; tries += 1) {
+  for (let tries = 0; tries < 6000; tries += 1) {
     folder.note(sub, statSync(import.meta.dirname).dev)
     const bytes = folder.read(sub, name)
     if (bytes !== undefined) return bytes

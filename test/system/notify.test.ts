@@ -13,7 +13,7 @@ import json, os, socket, sys
 s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 name = sys.argv[1]
 s.bind('\\0' + name[1:] if name[0] == '@' else name)
-s.settimeout(20)
+s.settimeout(300)
 print('ready', flush=True)
 while True:
     data, fds, flags, _ = socket.recv_fds(s, 65536, 8)
