@@ -110,9 +110,9 @@ export class FetchMount {
     this.parts.server.take(message)
   }
 
-  /** Reads that were fetched, so far. */
-  get fetched(): number {
-    return this.parts.counters.get('readsFetched')
+  /** Grows with each read that came by here and each block that was asked for, also ahead or in vain. */
+  get work(): number {
+    return this.parts.counters.get('readsFetched') + this.parts.reader.counters.misses
   }
 
   /** Every wait of this mount ends; nothing of it is touched afterwards. */

@@ -2,10 +2,11 @@ import { parentPort } from 'node:worker_threads'
 import { describeError, ERRNO, invariant, LIMITS } from '../base/index.ts'
 import { type FetchMessage, type FetchReply, type MountMessage, type ReadReply, refuseRead } from '../kernel/index.ts'
 import { DecodePool, forgetStored } from '../store/index.ts'
-import { giveBackMemory, keepFreedBlocks } from '../system/index.ts'
+import { giveBackFreePages, giveBackMemory, keepFreedBlocks } from '../system/index.ts'
 import { SegmentFiles } from '../vfs/index.ts'
 import { CachePool } from './cache-pool.ts'
 import { FetchMount, type FetchMountData } from './fetch-mount.ts'
+import { GiveBack } from './give-back.ts'
 import { MetricsDesk } from './metrics-desk.ts'
 
 const SETTLE_EVERY_MS = 1000
@@ -66,8 +67,7 @@ class FetchThread {
   readonly #settling: NodeJS.Timeout
   /** Slots that nobody has waited for yet. */
   readonly #unopened: Slot[] = []
-  #seen = 0
-  #settled = 0
+  readonly #giveBack = new GiveBack()
 
   constructor(tell: (reply: FetchReply) => void) {
     this.#tell = tell
@@ -129,23 +129,23 @@ class FetchThread {
     }
   }
 
-  /** When nothing was fetched for a second, what the work took is given back: buffers, pages of the indexes. */
+  /** What the work took is given back: buffers, pages of the indexes. */
   #settle(): void {
-    let fetched = 0
+    let work = 0
     let waiting = 0
     for (const { mount } of this.#slots.values()) {
-      fetched += mount?.fetched ?? 0
+      work += mount?.work ?? 0
       waiting += mount?.parts.server.waiting ?? 0
     }
-    if (fetched === this.#seen && fetched !== this.#settled && waiting === 0) {
-      this.#settled = fetched
+    const given = this.#giveBack.look(work, waiting)
+    if (given === 'all') {
       forgetStored()
       giveBackMemory()
-    }
-    if (fetched === this.#seen) for (const { mount } of this.#slots.values()) mount?.parts.index.release()
+    } else if (given === 'pages') giveBackFreePages()
+    const isDone = this.#giveBack.isQuiet || given === 'pages'
+    if (isDone) for (const { mount } of this.#slots.values()) mount?.parts.index.release()
     this.#files?.releaseUnlinked()
     void this.#caches.releaseUnlinked()
-    this.#seen = fetched
   }
 }
 

@@ -60,7 +60,7 @@ export async function serveByFuseNative(options: ServeOptions): Promise<number> 
   const index = openIndex(options.indexPath, options.digest)
   const id = `${process.pid}-${randomBytes(4).toString('hex')}`
   const table = new BlockTable(index.blockCount)
-  const files = new SegmentFiles(options.cacheDir)
+  const files = new SegmentFiles(options.cacheDir, true)
   const counters = new Counters()
   const trace = new Trace()
   const { onReady: _ready, signal, foreground: _foreground, ownProcess: _own, ...words } = options

@@ -42,7 +42,7 @@ export class Server implements ServerShare {
 
   constructor(key: string | undefined, cacheDir: string) {
     this.key = key
-    this.files = new SegmentFiles(cacheDir)
+    this.files = new SegmentFiles(cacheDir, true)
   }
 
   /** Keeps the server while a mount comes in. False where it is about to end: another server must take it. */

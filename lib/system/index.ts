@@ -47,7 +47,7 @@ export {
   zeroEnded,
 } from './files.ts'
 export type { FileIdentity } from './files.ts'
-export { giveBackMemory, keepFreedBlocks } from './memory.ts'
+export { giveBackFreePages, giveBackMemory, keepFreedBlocks } from './memory.ts'
 export { isNotified, notifyManager, watchdogEveryMs } from './notify.ts'
 export { killProcess, openProcess, takeDescriptor } from './pidfd.ts'
 export { POLLERR, POLLHUP, POLLIN, PollSet } from './poll-set.ts'

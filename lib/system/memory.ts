@@ -14,9 +14,14 @@ export function giveBackMemory(): void {
   trimHeap()
 }
 
+/** Gives back free pages alone, for a thread that has no rest: 5 ms, and the next blocks fault their pages in again. */
+export function giveBackFreePages(): void {
+  trimHeap()
+}
+
 /**
  * From now on memory of blocks that is freed is used again: else each block of 512 KiB is unmapped and faulted in anew, 130 page
- * faults (docs/decisions/090). `giveBackMemory` still gives it back.
+ * faults (docs/decisions/090). `giveBackMemory` and `giveBackFreePages` still give it back.
  */
 export function keepFreedBlocks(): void {
   keepHeap(4 * 1024 * 1024, 64 * 1024 * 1024)

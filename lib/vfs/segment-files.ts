@@ -7,12 +7,15 @@ const OPEN_MAX = 128
 export class SegmentFiles {
   readonly #cacheDir: string
   readonly #fds = new Map<number, number>()
-  readonly #used = new Set<number>()
+  /** Segments opened since the last `takeUsed`; undefined where nobody asks. */
+  readonly #used: Set<number> | undefined
   #lastSegment = 0
   #lastFd = -1
 
-  constructor(cacheDir: string) {
+  /** `notesUse`: somebody calls `takeUsed` now and then. */
+  constructor(cacheDir: string, notesUse = false) {
     this.#cacheDir = cacheDir
+    this.#used = notesUse ? new Set() : undefined
   }
 
   /** A descriptor, or -1 where the file is gone or cannot be opened: then the block counts as not cached. */
@@ -30,7 +33,7 @@ export class SegmentFiles {
     }
     this.#fds.set(segment, fd)
     if (this.#fds.size > OPEN_MAX) this.#closeOldest()
-    this.#used.add(segment)
+    this.#used?.add(segment)
     this.#lastSegment = segment
     this.#lastFd = fd
     return fd
@@ -38,6 +41,7 @@ export class SegmentFiles {
 
   /** Segments opened since the last time: what eviction should know. */
   takeUsed(): number[] {
+    if (this.#used === undefined) return []
     const used = [...this.#used]
     this.#used.clear()
     if (this.#lastSegment !== 0) this.#used.add(this.#lastSegment)

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { giveBackMemory, keepFreedBlocks } from '../../lib/system/index.ts'
+import { giveBackFreePages, giveBackMemory, keepFreedBlocks } from '../../lib/system/index.ts'
 
 const TRIES_MAX = 20
 
@@ -32,5 +32,25 @@ void t.test('keepFreedBlocks() lets a freed block be used again without a page f
   for (let count = 0; count < 100; count += 1) block()
   const seen = faults() - before
   t.ok(seen < 6400, `${seen} faults for 12,800 pages`)
+  t.end()
+})
+
+void t.test('giveBackFreePages() gives back blocks that were freed between others', { skip }, (t) => {
+  keepFreedBlocks()
+  const blockBytes = 512 * 1024
+  const resident = (): number => process.memoryUsage.rss()
+  const blocks: Buffer<ArrayBuffer>[] = []
+  // What stays between them keeps malloc from giving them back by itself.
+  const between: Buffer[] = []
+  for (let nth = 0; nth < 256; nth += 1) {
+    blocks.push(Buffer.alloc(blockBytes, nth))
+    between.push(Buffer.alloc(16 * 1024, nth))
+  }
+  for (const block of blocks) block.buffer.transfer(0)
+  const before = resident()
+  giveBackFreePages()
+  const given = before - resident()
+  t.ok(given > 64 * blockBytes, `${given} of ${256 * blockBytes} bytes went back`)
+  t.equal(between.length, 256)
   t.end()
 })

@@ -64,3 +64,17 @@ t.test('releaseUnlinked() lets go of what eviction removed, and only of that', a
   const other = openSync('/dev/null', 'r')
   closeSync(other)
 })
+
+t.test('takeUsed() names what was opened since it was last asked, where somebody said that he would ask', async (t) => {
+  const dir = t.testdir()
+  for (const segment of [1, 2, 3]) writeSegment(dir, segment)
+  const asked = new SegmentFiles(dir, true)
+  const unasked = new SegmentFiles(dir)
+  t.teardown(() => [asked, unasked].forEach((files) => files.close()))
+  for (const files of [asked, unasked]) for (const segment of [1, 2]) files.open(segment)
+  t.strictSame(asked.takeUsed(), [1, 2])
+  t.strictSame(asked.takeUsed(), [2], 'the last one is opened by nobody again while it is read on')
+  asked.open(3)
+  t.strictSame(asked.takeUsed(), [2, 3])
+  t.strictSame(unasked.takeUsed(), [], 'else nothing is kept')
+})

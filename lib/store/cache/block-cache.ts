@@ -31,6 +31,8 @@ export interface BlockCacheOptions {
 }
 
 const TOUCH_S = 60
+const TOUCHED_MAX = 4096 // of segments that others removed nobody hears again
+const RETRY_FLUSH_MS = 1000
 const BATCH_ROWS_MAX = 256
 
 /**
@@ -227,6 +229,7 @@ export class BlockCache {
     const now = this.#seconds()
     for (const segment of segments) {
       if (Math.abs(now - (this.#touched.get(segment) ?? 0)) < TOUCH_S) continue
+      if (this.#touched.size >= TOUCHED_MAX) this.#touched.clear()
       this.#touched.set(segment, now)
       this.#batch.touch(segment, now)
       this.#schedule(false)
@@ -394,5 +397,3 @@ export class BlockCache {
     return Math.floor(this.#now() / 1000)
   }
 }
-
-const RETRY_FLUSH_MS = 1000

@@ -254,12 +254,19 @@ export class CachedReader implements BlockReader {
     for (const waiter of this.#takeWaiters(flight)) waiter.reject(error)
   }
 
+  /** Failures of blocks that are remembered, the oldest first. Errors are large: those whose time is over go with the next one. */
+  get failuresKept(): number {
+    return this.#failures.size
+  }
+
   #remember(name: string, error: unknown): void {
     const now = this.#now()
-    if (this.#failures.size >= FAILURES_MAX) {
-      for (const [old, failure] of this.#failures) if (failure.until <= now) this.#failures.delete(old)
-      if (this.#failures.size >= FAILURES_MAX) this.#failures.clear()
+    for (const [old, { until }] of this.#failures) {
+      if (until > now && this.#failures.size < FAILURES_MAX) break
+      this.#failures.delete(old)
     }
+    // Last in order, also where it failed before.
+    this.#failures.delete(name)
     this.#failures.set(name, { error, until: now + this.#failureMemoryMs })
   }
 

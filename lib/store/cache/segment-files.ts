@@ -17,6 +17,8 @@ import { isPossible, segmentPath } from './layout.ts'
 import type { Location } from './layout.ts'
 
 const DESCRIPTORS_MAX = 32
+/** Segments whose length is remembered: those that other processes remove are never heard of again. */
+const KNOWN_MAX = 1024
 
 /** The file of a segment is shorter than it was. */
 export class ShortSegmentError extends Error {
@@ -47,7 +49,7 @@ export class SegmentFiles {
     if (!isPossible(at)) return false
     if (end <= (this.#known.get(at.segment) ?? 0)) return true
     const bytes = statSync(segmentPath(this.#dir, at.segment), { throwIfNoEntry: false })?.size ?? 0
-    this.#known.set(at.segment, bytes)
+    if (bytes > 0) this.#learn(at.segment, bytes)
     return end <= bytes
   }
 
@@ -82,7 +84,7 @@ export class SegmentFiles {
   openSparse(segment: number, fileBytes: number): void {
     const fd = this.#descriptor(segment)
     if (fstatSync(fd).size < fileBytes) ftruncateSync(fd, fileBytes)
-    this.#known.set(segment, fileBytes)
+    this.#learn(segment, fileBytes)
   }
 
   /** Bytes of the file as it is now. */
@@ -108,7 +110,7 @@ export class SegmentFiles {
     let done = 0
     while (done < bytes.length) done += writeSync(fd, bytes, done, bytes.length - done, at.offset + done)
     const end = at.offset + at.bytes
-    if (end > (this.#known.get(at.segment) ?? 0)) this.#known.set(at.segment, end)
+    if (end > (this.#known.get(at.segment) ?? 0)) this.#learn(at.segment, end)
   }
 
   /** Undefined when the file is gone or ends before. */
@@ -153,6 +155,22 @@ export class SegmentFiles {
 
   close(): void {
     for (const segment of this.#open.keys()) this.forget(segment)
+  }
+
+  /** Segments whose length is remembered. */
+  get known(): number {
+    return this.#known.size
+  }
+
+  #learn(segment: number, bytes: number): void {
+    this.#known.set(segment, bytes)
+    if (this.#known.size <= KNOWN_MAX) return
+    // What is written to has its descriptor, and is not forgotten: its length tells whether somebody cut it.
+    for (const oldest of this.#known.keys()) {
+      if (this.#open.has(oldest)) continue
+      this.#known.delete(oldest)
+      return
+    }
   }
 
   #descriptor(segment: number): number {

@@ -162,6 +162,32 @@ void t.test('get() remembers a failure for a moment', async (t) => {
   await cache.close()
 })
 
+void t.test('get() lets go of failures whose time is over', async (t) => {
+  let now = 1000
+  const cache = await openCache(t.testdir())
+  const failing = await blocks('away', 300)
+  const failure = new FlistError('FLIST_BLOCK_MISSING', 'Cannot find the block')
+  const reader = new CachedReader(
+    cache,
+    countingReader([], 0, () => failure),
+    { ...OPTIONS, now: () => now },
+  )
+  const ask = ({ ref }: TestBlock): Promise<unknown> => reader.get(ref, undefined, NEVER).catch(() => undefined)
+  await Promise.all(failing.slice(0, 200).map(ask))
+  t.equal(reader.failuresKept, 200)
+  now += 1500
+  // One of them is asked for again before its time, and most are never.
+  await Promise.all([ask(failing[0]!), ...failing.slice(200).map(ask)])
+  t.equal(reader.failuresKept, 300)
+  now += 501
+  await ask(failing[0]!)
+  t.equal(reader.failuresKept, 101, 'the hundred of lately, and the one that failed just now')
+  now += 2001
+  await ask(failing[1]!)
+  t.equal(reader.failuresKept, 1)
+  await cache.close()
+})
+
 void t.test('get() refuses a cached block of another length than the file needs', async (t) => {
   const cache = await openCache(t.testdir())
   const one = await block('length')
