@@ -5,12 +5,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Test } from 'tap'
-import { Examiner } from '../kernel/served-mount.ts'
+import { ended, Examiner } from '../kernel/served-mount.ts'
 import { FLISTFS } from './lab.ts'
 
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 const READY_MS = 120_000
-const LEAVE_MS = 120_000
 const COMMAND_MS = 120_000
 
 /** `nobody`: fusermount3 wants a user with a name. */
@@ -154,13 +153,6 @@ export interface UserMount {
   readonly gone: Promise<unknown>
   /** Words before a program that shall see the mount. */
   readonly enter: string[]
-}
-
-async function ended(server: ChildProcess, gone: Promise<unknown>): Promise<boolean> {
-  server.kill('SIGTERM')
-  const late = AbortSignal.timeout(LEAVE_MS)
-  const tooLate = new Promise<false>((resolve) => late.addEventListener('abort', () => resolve(false)))
-  return Promise.race([gone.then(() => true), tooLate])
 }
 
 /** Supervisor and server: the device closes with them, and whoever waits gets an error. */

@@ -1,9 +1,8 @@
-import { once } from 'node:events'
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
-import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { silentStore } from '../store/silent-store.ts'
 import { filesystemSuite } from '../vfs/filesystem-suite.ts'
 import { ArchiveMaker, DIR, everything, FILE, noise, type SampleArchive } from '../vfs/sample-archive.ts'
 import { kernelSuite } from './kernel-suite.ts'
@@ -42,19 +41,6 @@ t.test('an archive without extended attributes', { skip: NO_MOUNT, timeout: 600_
   t.equal((await view.read(latin1('dir/file'), 0, 100)).toString(), 'plain')
   t.ok(existsSync(served.directory))
 })
-
-/** A store that accepts and never says a word. */
-async function silentStore(t: Test): Promise<string> {
-  const sockets = new Set<{ destroy(): void }>()
-  const server = createServer((socket) => void sockets.add(socket.on('error', () => undefined)))
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(() => {
-    for (const socket of sockets) socket.destroy()
-    server.close()
-  })
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/`
-}
 
 interface Reads {
   readonly waiting: number

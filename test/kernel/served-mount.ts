@@ -63,7 +63,8 @@ export async function serve(t: Test, archivePath: string, words: readonly string
   return { directory, server, examiner, stats }
 }
 
-async function ended(server: ChildProcess, gone: Promise<unknown>): Promise<boolean> {
+/** Asks a server to end; false: it has not, in all its time. */
+export async function ended(server: ChildProcess, gone: Promise<unknown>): Promise<boolean> {
   server.kill('SIGTERM')
   const late = AbortSignal.timeout(LEAVE_MS)
   const tooLate = new Promise<false>((resolve) => late.addEventListener('abort', () => resolve(false)))

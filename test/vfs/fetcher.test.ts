@@ -1,13 +1,11 @@
-import { once } from 'node:events'
 import { readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { FlistError, LIMITS, Log } from '../../lib/base/index.ts'
 import { FlWriter } from '../../lib/flist/index.ts'
 import { BlockCache, CachedReader, openReader } from '../../lib/store/index.ts'
 import { BlockTable, CachedReads, Fetcher, NOT_CACHED, SegmentFiles } from '../../lib/vfs/index.ts'
+import { silentStore } from '../store/silent-store.ts'
 import { openArchive, openSample, type OpenSample } from './open-sample.ts'
 import { ArchiveMaker, DIR, FILE, noise } from './sample-archive.ts'
 
@@ -62,19 +60,6 @@ async function waitUntil(condition: () => boolean): Promise<void> {
     if (Date.now() > end) throw new Error('it never came')
     await new Promise((resolve) => setTimeout(resolve, 5))
   }
-}
-
-/** A server that accepts and never says a word. */
-async function silentStore(t: Test): Promise<string> {
-  const sockets = new Set<{ destroy(): void }>()
-  const server = createServer((socket) => void sockets.add(socket.on('error', () => undefined)))
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(() => {
-    for (const socket of sockets) socket.destroy()
-    server.close()
-  })
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/`
 }
 
 t.test('read() fetches what is missing, and the session reads it afterwards', async (t) => {
