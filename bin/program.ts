@@ -141,12 +141,7 @@ function addUmount(program: Command, context: Context, done: (code: number) => v
     .action(async (directory: string, words: { lazy?: true; force?: true }) => {
       const { umount } = await import('../lib/commands/umount.ts')
       const result = await umount(directory, { lazy: words.lazy ?? false, force: words.force ?? false }, context.signal)
-      context.output.result(
-        result,
-        result.ended
-          ? ''
-          : `${directory} is unmounted here; its files that are open, or other mount namespaces have, are still served\n`,
-      )
+      context.output.result(result, (await import('./texts.ts')).umountText(result))
       done(0)
     })
 }

@@ -1,7 +1,8 @@
 import { displayDuration, displaySize } from '../lib/base/index.ts'
 import type { MountResult } from '../lib/commands/mount.ts'
-import type { ListedMount } from '../lib/commands/list.ts'
+import { describeUsers, type ListedMount } from '../lib/commands/list.ts'
 import type { MountStats } from '../lib/commands/stats.ts'
+import type { UnmountResult } from '../lib/commands/umount.ts'
 import { table } from './output.ts'
 
 /** Nothing: like mount(8), a mount that worked says so by its exit code. In the foreground a line tells when to begin. */
@@ -19,7 +20,19 @@ export function listText(listings: readonly ListedMount[]): string {
     listing.startedAt.slice(0, 19).replace('T', ' '),
     listing.cacheDir,
   ])
-  return table([['DIRECTORY', 'ARCHIVE', 'PID', 'STATE', 'SINCE (UTC)', 'CACHE'], ...rows])
+  const unserved = listings.map(({ directory, state, users }) => {
+    const texts = users === undefined ? [] : describeUsers(users)
+    return texts.length === 0 ? '' : `On "${directory}", which is ${state}:\n${indent(`${texts.join('\n')}\n`)}`
+  })
+  return table([['DIRECTORY', 'ARCHIVE', 'PID', 'STATE', 'SINCE (UTC)', 'CACHE'], ...rows]) + unserved.join('')
+}
+
+/** Nothing where all went as it should. */
+export function umountText({ directory, ended, users }: UnmountResult): string {
+  const texts = describeUsers(users)
+  const left = texts.length === 0 ? '' : indent(`${texts.join('\n')}\n`)
+  if (ended) return left === '' ? '' : `${directory} is unmounted; what stood on it gets errors until it ends:\n${left}`
+  return `${directory} is unmounted here; its files that are open, or other mount namespaces have, are still served\n${left}`
 }
 
 export function statsText(answers: readonly MountStats[]): string {

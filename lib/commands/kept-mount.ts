@@ -4,11 +4,15 @@ import {
   endKept,
   heldBy,
   type KeptDevice,
+  listMounts,
   loadState,
+  type MountListing,
   ownHolder,
   saveState,
   type ServeOptions,
   type ServeWords,
+  signalProcess,
+  supervisor,
   takeKept,
 } from '../kernel/index.ts'
 import { inheritChanges } from '../runtime/index.ts'
@@ -54,6 +58,21 @@ export async function goOn(
     const own = { onReady: readiness(result, report), signal, foreground: true, ownProcess: true }
     return serveKept(kept, legacy, { ...legacy.options, ...own })
   }
+}
+
+/**
+ * True where what is to be mounted is what stands there already, and was just given a server again: whoever says the same words
+ * after a crash wants that, and not another mount over it.
+ */
+export function goOnAs({ id }: MountListing, options: ServeOptions): boolean {
+  const listing = listMounts().find((now) => now.id === id)
+  const legacy = loadState(id, 'state') as Legacy | undefined
+  if (listing === undefined || legacy === undefined || mountedAs(options) !== mountedAs(legacy.options)) return false
+  const holder = ownHolder()
+  // The device that was opened for this mount is not needed.
+  if (holder !== undefined && holder.pid !== supervisor()) signalProcess(holder, 'SIGKILL')
+  options.onReady(listing.pid)
+  return true
 }
 
 /** What a mount keeps from its beginning to its end. */

@@ -1,11 +1,11 @@
-import { realpathSync, statSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { isatty } from 'node:tty'
-import { defaultCacheDir, describeError, FlistError, LIMITS, type LogLevel, systemCode } from '../base/index.ts'
-import { clearDead, isKept, MOUNT_TYPE, type ServeOptions, supervisor } from '../kernel/index.ts'
+import { defaultCacheDir, LIMITS, type LogLevel } from '../base/index.ts'
+import { isKept, MOUNT_TYPE, type MountListing, type ServeOptions, supervisor } from '../kernel/index.ts'
 import type { ResolvedArchive } from '../store/index.ts'
 import { isAwaited, leaveTerminal, tellSupervisor } from './background.ts'
 import { notifyManager } from '../system/index.ts'
+import { freeDirectory } from './free-directory.ts'
 import { policyFiles } from './policy-files.ts'
 import { showProgress } from './progress.ts'
 import { refuseMounted, zeroOsNames } from './zero-os.ts'
@@ -71,10 +71,12 @@ export interface MountReport {
  * (docs/decisions/050-one-start.md) the process leaves the terminal once it serves.
  */
 export async function mountArchive(request: MountRequest, report: MountReport, signal: AbortSignal): Promise<number> {
-  const mountBy = (serve: Serve, directory: string) => mountOn(request, directory, serve, report, signal)
+  const mountBy = (serve: Serve, directory: string, revived?: MountListing) =>
+    mountOn(request, directory, revived, serve, report, signal)
   if (isKept()) return (await import('./kept-mount.ts')).goOn(request, mountBy, report, signal)
   if (request.driver === 'fuse-native') await (await import('./serve-fuse-native.ts')).requireFuseNative(request)
-  return mountBy(await serverOf(request.driver), await checkDirectory(request.directory))
+  const { path, revived } = await freeDirectory(request.directory, (message) => report.warn(message), signal)
+  return mountBy(await serverOf(request.driver), path, revived)
 }
 
 /** Serves what is to be mounted; the exit code is the result. */
@@ -83,6 +85,7 @@ export type Serve = (options: ServeOptions) => Promise<number>
 async function mountOn(
   request: MountRequest,
   directory: string,
+  revived: MountListing | undefined,
   serve: Serve,
   report: MountReport,
   signal: AbortSignal,
@@ -93,8 +96,8 @@ async function mountOn(
   const archive = await findArchive(request, cacheDir, report, signal)
   const { locateIndex } = await import('../flist/index.ts')
   const reading = showProgress(report.progress, 'Reading the archive', () => isatty(2))
-  const options = { cacheDir, digest: request.digest, onProgress: reading.onRows }
-  const { digest, indexPath } = await locateIndex(archive.path, options, signal).finally(() => reading.end())
+  const asked = { cacheDir, digest: request.digest, onProgress: reading.onRows }
+  const { digest, indexPath } = await locateIndex(archive.path, asked, signal).finally(() => reading.end())
   const policies = policyFiles(request.policy)
   if (policies.length > 0) {
     const asked = { ...archive, digest, indexPath }
@@ -109,7 +112,7 @@ async function mountOn(
     rw: request.rw !== undefined,
     foreground: !isAwaited(),
   }
-  return serve({
+  const words: ServeOptions = {
     archivePath: archive.path,
     archiveName: archive.name,
     indexPath,
@@ -137,7 +140,12 @@ async function mountOn(
     ownProcess: request.ownProcess,
     onReady: readiness(result, report),
     signal,
-  })
+  }
+  if (revived !== undefined && isAwaited() && !request.ownProcess) {
+    const { goOnAs } = await import('./kept-mount.ts')
+    if (goOnAs(revived, words)) return 0
+  }
+  return serve(words)
 }
 
 /** Tells whoever waits that a server has it. */
@@ -158,34 +166,6 @@ export function readiness(result: Omit<MountResult, 'pid'>, report: MountReport)
 async function serverOf(driver: MountRequest['driver']): Promise<Serve> {
   if (driver === 'fuse-native') return (await import('./serve-fuse-native.ts')).serveByFuseNative
   return (await import('./serve.ts')).serveMount
-}
-
-/** The folder as the kernel will say it. */
-async function checkDirectory(name: string): Promise<string> {
-  try {
-    if (statSync(name).isDirectory()) return realpathSync(name)
-  } catch (error) {
-    const code = systemCode(error)
-    // What a crash left is no reason to refuse; somebody else's dead mount is.
-    if (code === 'ENOTCONN' && (await clearDead(name))) return checkDirectory(name)
-    if (code === 'ENOTCONN') {
-      throw new FlistError('FLIST_MOUNT_FAILED', `Cannot mount on "${name}": a dead mount that is not ours is there`, {
-        hint: `Unmount it first: umount -l ${name}`,
-        cause: error,
-      })
-    }
-    throw new FlistError(
-      'FLIST_MOUNT_FAILED',
-      `Cannot mount on "${name}": ${code === 'ENOENT' ? 'no such folder' : code || describeError(error)}`,
-      {
-        ...(code === 'ENOENT' ? { hint: `Make the folder first: mkdir -p ${name}` } : {}),
-        cause: error,
-      },
-    )
-  }
-  throw new FlistError('FLIST_MOUNT_FAILED', `Cannot mount on "${name}": it is not a folder`, {
-    hint: 'Name a folder that is there, best an empty one',
-  })
 }
 
 async function findArchive(

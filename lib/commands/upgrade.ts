@@ -90,8 +90,8 @@ function isServedWith(one: MountListing, other: MountListing): boolean {
   return one.supervisor?.pid === other.supervisor?.pid && one.supervisor?.pidStart === other.supervisor?.pidStart
 }
 
-/** Server and supervisor are gone, the device is held: both are started again. */
-async function adopt(listing: MountListing, signal: AbortSignal): Promise<UpgradeResult> {
+/** Server and supervisor are gone, the device is held: both are started again. Throws FLIST_NOT_PERMITTED, FLIST_TIMEOUT. */
+export async function adopt(listing: MountListing, signal: AbortSignal): Promise<UpgradeResult> {
   const { id, directory, key, cacheDir, pid } = listing
   if (key !== undefined && key !== sharedKey(cacheDir)) {
     throw new FlistError(
@@ -109,10 +109,17 @@ async function adopt(listing: MountListing, signal: AbortSignal): Promise<Upgrad
     stdio: 'ignore',
     cwd: '/',
     detached: true,
-    env: { ...process.env, FLISTFS_ADOPT: id },
+    env: { ...withoutSupervisor(), FLISTFS_ADOPT: id },
   }).unref()
   const now = await untilServed(listing, pid, signal)
   return { directory, from: pid, to: now.pid, tookMs: Math.round(performance.now() - began) }
+}
+
+/** Where this process is itself on its way to a mount: nobody is to hear of it that the other serves, nor to take its device. */
+function withoutSupervisor(): NodeJS.ProcessEnv {
+  const { FLISTFS_LAUNCHER: _launcher, FLISTFS_SUPERVISOR: _own, FLISTFS_HOLDER: _holder, ...others } = process.env
+  const { FLISTFS_DEVICE: _device, FLISTFS_KEPT: _kept, FLISTFS_TRIES: _tries, ...env } = others
+  return env
 }
 
 /** The record of a mount once a server other than `old` has it. */

@@ -2,6 +2,9 @@ export { askControl, reviveError, serveControl } from './control.ts'
 export type { ControlHandler, ControlRequest, ControlServer } from './control.ts'
 export { mountNamed, MOUNT_TYPE, readMounts, topMount } from './mount-info.ts'
 export type { MountEntry } from './mount-info.ts'
+export { describeUsers, findUsers, nameUsers } from './mount-users.ts'
+export type { MountUsers, ProcessOnTop } from './mount-users.ts'
+export type { MountOnTop } from './mounts-on.ts'
 export { endServer, isAlive, processStart, signalProcess, waitForEnd } from './processes.ts'
 export type { ProcessName } from './processes.ts'
 export {
@@ -17,6 +20,7 @@ export {
   unregisterMount,
 } from './registry.ts'
 export { prepareRuntimeDir, runtimeDir } from './runtime-dir.ts'
+export { withSocketPath } from './socket-path.ts'
 export type { MountListing, MountRecord, MountState } from './registry.ts'
 export type { ServeOptions, ServeWords } from './serve-options.ts'
 export { endKept, isKept, keepDevice, letGoOfDevice, takeKept } from './kept-device.ts'

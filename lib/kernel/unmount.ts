@@ -3,6 +3,7 @@ import { describeError, ERRNO, errnoName, FlistError } from '../base/index.ts'
 import { MNT, mount } from '../system/index.ts'
 import { takeAway } from './device-user.ts'
 import { MOUNT_TYPE, type MountEntry, mountNamed, readMounts } from './mount-info.ts'
+import { findUsers, type MountUsers, nameUsers } from './mount-users.ts'
 import { isAlive, signalProcess, waitForEnd } from './processes.ts'
 import { forgetMount, isMountOf, isServed, lastProcess, listMounts, type MountListing } from './registry.ts'
 
@@ -17,7 +18,11 @@ export interface UnmountResult {
   readonly directory: string
   /** False: the server still serves files that are open (`--lazy`), or another mount namespace, such as a container's. */
   readonly ended: boolean
+  /** What stood on it and was left there, with `lazy` and `force`: served on, or cut off where nobody serves it now. */
+  readonly users: MountUsers
 }
+
+const NOBODY: MountUsers = { mounts: [], processes: [] }
 
 /** Milliseconds a server may take to leave: it ends fetches, closes its cache and goes. */
 const LEAVE_MS = 30_000
@@ -39,10 +44,12 @@ interface Found {
  */
 export async function unmount(name: string, options: UnmountOptions, signal: AbortSignal): Promise<UnmountResult> {
   const { entry, connection, record } = findMount(name)
+  const leaves = options.lazy || options.force
+  const users = leaves ? findUsers(entry, record?.state === 'dead') : NOBODY
   if (options.force) abortConnection(connection)
-  await takeTree(entry, options.lazy || options.force ? MNT.DETACH : 0)
+  await takeTree(entry, leaves ? MNT.DETACH : 0, record?.state === 'dead')
   const ended = await waitForServer(record, options, signal)
-  return { directory: entry.directory, ended }
+  return { directory: entry.directory, ended, users }
 }
 
 function findMount(name: string): Found {
@@ -65,32 +72,39 @@ function isStillThere(entry: MountEntry): boolean {
   return readMounts().some((now) => now.id === entry.id && now.directory === entry.directory)
 }
 
-async function takeTree(entry: MountEntry, flags: number): Promise<void> {
+async function takeTree(entry: MountEntry, flags: number, isDead: boolean): Promise<void> {
   const errno = await takeAway(entry.directory, flags)
   if (errno === 0 || !isStillThere(entry)) return
-  if (errno === ERRNO.EBUSY) {
-    throw new FlistError('FLIST_MOUNT_FAILED', `Cannot unmount "${entry.directory}": it is in use`, {
-      hint: 'End what uses it (`fuser -vm DIR` shows it), or leave the tree at once with --lazy',
-    })
-  }
+  if (errno === ERRNO.EBUSY) throw inUse(entry, isDead)
   const message = `Cannot unmount "${entry.directory}": ${errnoName(errno)}`
   if (errno !== ERRNO.EPERM) throw new FlistError('FLIST_MOUNT_FAILED', message)
   throw new FlistError('FLIST_NOT_PERMITTED', message, { hint: 'Run this as the user who mounted it, or as root' })
 }
 
+function inUse(entry: MountEntry, isDead: boolean): FlistError {
+  const users = nameUsers(findUsers(entry, isDead))
+  const by = users === '' ? '' : ` by ${users}`
+  const dead = isDead ? 'it is dead, and ' : 'it is '
+  return new FlistError('FLIST_MOUNT_FAILED', `Cannot unmount "${entry.directory}": ${dead}in use${by}`, {
+    // Another user's process, or the kernel: a loop device, a swap file.
+    hint: `End what uses it${by === '' ? ' (root sees it: `fuser -vm DIR`)' : ''}, or leave the tree at once with --lazy`,
+  })
+}
+
 /**
- * Clears a folder whose mount of ours is dead, its server and whoever held its device gone. False where something else
- * stands there.
+ * Clears a folder whose mount of ours is dead, its server and whoever held its device gone. Returns what stood on it and is cut off;
+ * undefined where something else stands there. `isDisconnected`: it said so itself, and without a record its type tells whose it is.
  */
-export async function clearDead(directory: string): Promise<boolean> {
+export async function clearDead(directory: string, isDisconnected: boolean): Promise<MountUsers | undefined> {
   const mounts = readMounts()
   const top = mountNamed(mounts, directory)
-  if (top === undefined) return false
+  if (top === undefined) return undefined
   const record = listMounts(mounts).find((listing) => isMountOf(top, listing))
-  if (record === undefined ? top.type !== MOUNT_TYPE : record.state !== 'dead') return false
-  await takeTree(top, MNT.DETACH)
+  if (record === undefined ? !isDisconnected || top.type !== MOUNT_TYPE : record.state !== 'dead') return undefined
+  const users = findUsers(top, true)
+  await takeTree(top, MNT.DETACH, true)
   if (record !== undefined) forgetMount(record)
-  return true
+  return users
 }
 
 /** Every waiting request fails at once, and every later one. */

@@ -1,0 +1,76 @@
+import { realpathSync, statSync } from 'node:fs'
+import { describeError, FlistError, systemCode } from '../base/index.ts'
+import {
+  clearDead,
+  isMountOf,
+  listMounts,
+  mountNamed,
+  type MountListing,
+  nameUsers,
+  readMounts,
+} from '../kernel/index.ts'
+
+export interface FreeDirectory {
+  /** As the kernel will say it. */
+  readonly path: string
+  /** The mount that stands there had lost its servers, and goes on. */
+  readonly revived: MountListing | undefined
+}
+
+/**
+ * The folder to mount on. What a crash left there is no reason to refuse: a dead mount is cleared, and what stood on it told; one whose
+ * device is held gets a server again, because whoever looks at the folder waits for that. Throws FLIST_MOUNT_FAILED, what `upgrade` throws.
+ */
+export async function freeDirectory(
+  name: string,
+  warn: (message: string) => void,
+  signal: AbortSignal,
+): Promise<FreeDirectory> {
+  const orphan = orphanAt(name)
+  if (orphan !== undefined) await (await import('./upgrade.ts')).adopt(orphan, signal)
+  for (;;) {
+    // The overlay of a writable mount answers for itself although nothing below it does.
+    let users = await clearDead(name, false)
+    if (users === undefined) {
+      const path = checkDirectory(name)
+      if (path !== undefined) return { path, revived: orphan }
+      users = await clearDead(name, true)
+    }
+    if (users === undefined) {
+      throw new FlistError('FLIST_MOUNT_FAILED', `Cannot mount on "${name}": a dead mount that is not ours is there`, {
+        hint: `Unmount it first: umount -l ${name}`,
+      })
+    }
+    const named = nameUsers(users)
+    if (named === '') continue
+    warn(`The dead mount on "${name}" is cleared; what stood on it gets errors until it ends: ${named}`)
+  }
+}
+
+function orphanAt(name: string): MountListing | undefined {
+  const mounts = readMounts()
+  const top = mountNamed(mounts, name)
+  if (top === undefined) return undefined
+  return listMounts(mounts).find((listing) => listing.state === 'orphaned' && isMountOf(top, listing))
+}
+
+/** Undefined where a dead mount is. */
+function checkDirectory(name: string): string | undefined {
+  try {
+    if (statSync(name).isDirectory()) return realpathSync(name)
+  } catch (error) {
+    const code = systemCode(error)
+    if (code === 'ENOTCONN') return undefined
+    throw new FlistError(
+      'FLIST_MOUNT_FAILED',
+      `Cannot mount on "${name}": ${code === 'ENOENT' ? 'no such folder' : code || describeError(error)}`,
+      {
+        ...(code === 'ENOENT' ? { hint: `Make the folder first: mkdir -p ${name}` } : {}),
+        cause: error,
+      },
+    )
+  }
+  throw new FlistError('FLIST_MOUNT_FAILED', `Cannot mount on "${name}": it is not a folder`, {
+    hint: 'Name a folder that is there, best an empty one',
+  })
+}

@@ -1,0 +1,71 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { type Lab, mountTest, PROJECT, until } from './mounted.ts'
+
+const SAMPLE = join(PROJECT, 'fixtures/sample/debian.fl')
+
+async function listed(lab: Lab): Promise<{ state: string; pid: number; users?: { processes: { pid: number }[] } }[]> {
+  return JSON.parse((await lab.flistfs(['list', '--json'])).stdout.toString()) as { state: string; pid: number }[]
+}
+
+/** Kills supervisor and server at one moment; the holder of the device lives. */
+async function orphan(lab: Lab): Promise<void> {
+  const [name = ''] = readdirSync(lab.runtime).filter((file) => file.endsWith('.json'))
+  const record = JSON.parse(readFileSync(join(lab.runtime, name), 'utf8')) as {
+    pid: number
+    supervisor: { pid: number }
+  }
+  for (const signal of ['SIGSTOP', 'SIGKILL'] as const) {
+    for (const pid of [record.supervisor.pid, record.pid]) process.kill(pid, signal)
+  }
+  await until(async () => (await listed(lab))[0]?.state === 'orphaned')
+  await lab.ok('sh', ['-c', 'echo 3 > /proc/sys/vm/drop_caches'])
+}
+
+mountTest('mount goes on with what stands on its folder and has lost its server', {}, async (t, lab) => {
+  const { directory } = await lab.mount(SAMPLE)
+  await lab.ok('mkfifo', [lab.path('go')])
+  const script = `cd '${directory}/etc' && read -r _ <'${lab.path('go')}' && exec cat debian_version`
+  const user = lab.start('sh', ['-c', script], { env: { FLISTFS_RUNTIME: '' } })
+  const said: Buffer[] = []
+  user.stdout?.on('data', (bytes: Buffer) => said.push(bytes))
+  await until(async () => (await lab.run('readlink', [`/proc/${user.pid}/cwd`])).stdout.toString().includes('/etc'))
+  await orphan(lab)
+  t.match(await listed(lab), [{ state: 'orphaned', users: { processes: [{ pid: user.pid, uses: ['folder'] }] } }])
+  await lab.ok('sh', ['-c', `echo > '${lab.path('go')}'`])
+
+  const again = await lab.mount(SAMPLE, { directory })
+  t.match(await listed(lab), [{ state: 'mounted', pid: again.pid }], 'one mount, not one over the other')
+  await until(() => user.exitCode !== null)
+  t.match(Buffer.concat(said).toString(), /^12/, 'who waited has its bytes')
+  const upper = await lab.mount(SAMPLE, { directory, words: ['--noexec'] })
+  t.equal((await listed(lab)).length, 2)
+  await lab.umount(upper)
+  await lab.umount({ directory })
+  await until(() => lab.servers().length === 0)
+
+  await lab.mount(SAMPLE, { directory })
+  await orphan(lab)
+  const other = await lab.mount(SAMPLE, { directory, words: ['--noexec'] })
+  t.strictSame(
+    (await listed(lab)).map(({ state }) => state),
+    ['mounted', 'mounted'],
+    'other words are another mount, over one that works',
+  )
+  await lab.umount(other)
+  t.match(await lab.ok('cat', [join(directory, 'etc/debian_version')]), /^12/)
+  await lab.umount({ directory })
+})
+
+mountTest(
+  'mount in other circumstances says so, and does not wait for a server that nobody starts',
+  {},
+  async (t, lab) => {
+    const { directory } = await lab.mount(SAMPLE)
+    await orphan(lab)
+    const done = await lab.tryMount(SAMPLE, { directory, env: { AWS_PROFILE: 'another' } })
+    t.match([done.code, done.stderr], [1, /Cannot go on with .*in other circumstances[^]*unmount it/])
+    await lab.umount({ directory })
+    t.strictSame(await listed(lab), [])
+  },
+)
