@@ -54,12 +54,8 @@ mountTest('what stands on a mount that died with all its processes is named', {}
   const [dead] = await listed(lab)
   t.equal(dead?.state, 'dead')
   t.strictSame(
-    dead?.users?.mounts.map(({ directory: at, how, type }) => [at, how, type]).toSorted(),
-    [
-      [inside, 'inside', 'tmpfs'],
-      [over, 'overlay', 'overlay'],
-      [part, 'bind', 'fuse.flistfs'],
-    ].toSorted(),
+    dead?.users?.mounts.map(({ directory: at, how, type }) => `${at} ${how} ${type}`).toSorted(),
+    [`${inside} inside tmpfs`, `${over} overlay overlay`, `${part} bind fuse.flistfs`].toSorted(),
   )
   const processes = new Map(dead?.users?.processes.map(({ pid, ...rest }) => [pid, rest]))
   t.strictSame(processes.get(walker.pid ?? 0), { command: 'sleep', uses: ['folder'] }, 'through the overlay')
