@@ -19,15 +19,7 @@ export async function catFiles(
 ): Promise<void> {
   const { index } = archive
   // All of them before the first byte: a misspelt name costs nothing.
-  const rows = paths.map((path) => {
-    const { row } = findPath(index, Buffer.from(path))
-    const type = typeName(index.mode[row] ?? 0)
-    if (type !== 'file')
-      throw new FlistError('FLIST_USAGE', `Cannot read "${path}": it is a ${type}`, {
-        hint: 'Name files: `flistfs ls` shows what is in a folder',
-      })
-    return index.leader[row] ?? row
-  })
+  const rows = paths.map((path) => fileRow(index, path))
   await using content = await openContent(archive, words, log)
   for (const row of rows) {
     for await (const bytes of fileBytes(index, row, content, signal)) {
@@ -36,6 +28,16 @@ export async function catFiles(
     }
   }
   forgetStored()
+}
+
+/** The row that stands for a file; links are followed. Throws FLIST_USAGE for what is not there or no file. */
+export function fileRow(index: FlistIndex, path: string): number {
+  const { row } = findPath(index, Buffer.from(path))
+  const type = typeName(index.mode[row] ?? 0)
+  if (type === 'file') return index.leader[row] ?? row
+  throw new FlistError('FLIST_USAGE', `Cannot read "${path}": it is a ${type}`, {
+    hint: 'Name files: `flistfs ls` shows what is in a folder',
+  })
 }
 
 /** The content of a file, block after block; some are fetched ahead. Throws FLIST_FILE_TRUNCATED where the archive lacks its end. */
@@ -68,9 +70,12 @@ export async function* fileBytes(
         promise.catch(() => undefined)
         running.push(promise)
       }
-      yield (
-        (await running.shift()?.catch((error: unknown) => Promise.reject(named(error, index, row)))) ?? Buffer.alloc(0)
-      )
+      const block = await running.shift()?.catch((error: unknown) => {
+        // Then it is no fault of the file.
+        signal.throwIfAborted()
+        throw named(error, index, row)
+      })
+      yield block ?? Buffer.alloc(0)
     }
   } finally {
     await Promise.allSettled(running)

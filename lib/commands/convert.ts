@@ -9,7 +9,7 @@ import { cacheDirOf } from './cache.ts'
 import { readSigningKeys } from './key-files.ts'
 import { checkStores } from './open-content.ts'
 import type { ArchiveReport } from './open-archive.ts'
-import { packing, shortName, showProgress } from './progress.ts'
+import { packing, showProgress } from './progress.ts'
 
 export interface ConvertWords {
   /** `registry/name:tag`, `oci:DIR`, ...: see `lib/oci`. */
@@ -54,7 +54,7 @@ export async function convert(words: ConvertWords, report: ArchiveReport, signal
   let done = false
   const isTerminal = isatty(2)
   const reading = showProgress(report.progress, 'Reading layers', isTerminal)
-  const writing = showProgress(report.progress, `Packing ${shortName(name)}`, isTerminal)
+  const writing = showProgress(report.progress, 'Packing', isTerminal, name)
   try {
     const { packImage } = await import('../make/index.ts')
     const made = await packImage(

@@ -9,7 +9,7 @@ import { packFolder } from '../make/index.ts'
 import { fileBytes } from './cat.ts'
 import { type ArchiveReport, type ArchiveWords, openArchive } from './open-archive.ts'
 import { type ContentWords, openContent } from './open-content.ts'
-import { packing, shortName, showProgress } from './progress.ts'
+import { packing, showProgress } from './progress.ts'
 
 export interface DiffRequest {
   /** Archives or folders; one of the two at least is an archive. */
@@ -85,7 +85,7 @@ async function indexFolder(
   signal: AbortSignal,
 ): Promise<Side> {
   const dir = mkdtempSync(join(tmpdir(), 'flistfs-diff-'))
-  const progress = showProgress(report.progress, `Reading ${shortName(source)}`, isatty(2))
+  const progress = showProgress(report.progress, 'Reading', isatty(2), source)
   try {
     const archive = join(dir, 'folder')
     const request = { source, archive, format, stores: [], baseDir: dir, onProgress: packing(progress) }

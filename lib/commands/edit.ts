@@ -17,7 +17,7 @@ import { parseStoreRoute, publicUrl, type StoreRoute } from '../store/index.ts'
 import { readSigningKeys } from './key-files.ts'
 import { type ArchiveReport, type ArchiveWords, openArchive, type OpenedArchive } from './open-archive.ts'
 import { ownerId } from './pack-values.ts'
-import { packing, shortName, showProgress } from './progress.ts'
+import { packing, showProgress } from './progress.ts'
 
 export interface EditRequest extends ArchiveWords {
   /** Where the result goes; undefined: in the place of the archive, which must be a file then. */
@@ -158,7 +158,7 @@ class Editing {
     const { stores, baseDir } = this.#stores()
     const folder = isFolder ? source : one
     const request = { source: folder, archive, format: index.format, stores, baseDir, follow: !isFolder }
-    const progress = showProgress(this.#report.progress, `Packing ${shortName(source)}`, isatty(2))
+    const progress = showProgress(this.#report.progress, 'Packing', isatty(2), source)
     const packed = await packFolder({ ...request, onProgress: packing(progress) }, this.#signal).finally(() =>
       progress.end(),
     )

@@ -7,7 +7,7 @@ import { checkDestination, putImage } from '../oci/index.ts'
 import { fileBytes } from './cat.ts'
 import { type ArchiveReport, type ArchiveWords, openArchive } from './open-archive.ts'
 import { type ContentWords, openContent, type OpenedContent } from './open-content.ts'
-import { shortName, showProgress } from './progress.ts'
+import { showProgress } from './progress.ts'
 
 export interface ExportWords extends ArchiveWords, ContentWords {
   /** `oci:DIR[:TAG]`, `oci-archive:FILE`, `docker-archive:FILE[:NAME]`, `REGISTRY/NAME:TAG`. */
@@ -46,7 +46,7 @@ export async function exportImage(
   let entries = 0
   let bytes = 0
   const isTerminal = isatty(2)
-  const packing = showProgress(report.progress, `Exporting ${shortName(name)}`, isTerminal)
+  const packing = showProgress(report.progress, 'Exporting', isTerminal, name)
   const sending = showProgress(report.progress, 'Sending the image', isTerminal)
   const counted = async function* (row: number): AsyncGenerator<Buffer> {
     for await (const piece of fileBytes(index, row, content, signal)) {

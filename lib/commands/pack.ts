@@ -6,7 +6,7 @@ import { type ArchiveReport, openArchive } from './open-archive.ts'
 import { parseStoreRoute, type BlockFormat } from '../store/index.ts'
 import { readSigningKeys } from './key-files.ts'
 import { ownerId, timeOf } from './pack-values.ts'
-import { packing, shortName, showProgress } from './progress.ts'
+import { packing, showProgress } from './progress.ts'
 
 export type { PackResult }
 
@@ -50,7 +50,7 @@ export async function pack(words: PackWords, report: ArchiveReport, signal: Abor
   const keys = readSigningKeys(sign)
   const { packFolder, packTar } = await import('../make/index.ts')
   const opened = base === undefined ? undefined : await openArchive({ archive: base, cacheDir, hub }, report, signal)
-  const progress = showProgress(report.progress, `Packing ${shortName(words.source)}`, isatty(2))
+  const progress = showProgress(report.progress, 'Packing', isatty(2), words.source)
   try {
     const request = {
       ...rest,

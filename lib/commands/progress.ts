@@ -6,7 +6,8 @@ const FIRST_MS = 500
 const EVERY_MS = 200
 /** Milliseconds of work that a rate can be told of. */
 const RATE_MS = 100
-const NAME_MAX = 40
+/** Of a name, less says nothing. */
+const NAME_MIN = 8
 /** Of a terminal that does not say. */
 const COLUMNS = 80
 
@@ -27,6 +28,7 @@ export function showProgress(
   write: ((text: string) => void) | undefined,
   doing: string,
   isTerminal: boolean | (() => boolean),
+  name = '',
 ): Progress {
   if (write === undefined || isTerminal === false) {
     return { onProgress: undefined, onRows: undefined, end: () => undefined }
@@ -46,9 +48,8 @@ export function showProgress(
     shown = true
     const ms = now - first.ms
     const rate = ms < RATE_MS ? 0 : ((done - first.done) * 1000) / ms
-    const left = rate === 0 || total === undefined ? '' : `, ${displayDuration((total - done) / rate)} left`
-    // A line that is broken in two cannot be cleared.
-    write(`\r\u001b[K${`${doing}: ${text(rate)}${left}`.slice(0, (process.stderr.columns ?? COLUMNS) - 1)}`)
+    const left = rate === 0 || total === undefined ? '' : `, ${displayDuration(Math.ceil((total - done) / rate))} left`
+    write(`\r\u001b[K${fitted(doing, name, `: ${text(rate)}${left}`)}`)
   }
   return {
     onProgress: (bytes, total, entries) => {
@@ -77,9 +78,12 @@ function percent(done: number, total: number | undefined): string {
   return total === undefined || total === 0 ? '' : ` (${Math.floor((100 * done) / total)} %)`
 }
 
-/** The end of a long name: that is where names differ. */
-export function shortName(name: string): string {
-  return name.length > NAME_MAX ? `…${name.slice(1 - NAME_MAX)}` : name
+/** A line that is broken in two cannot be cleared. What is left of a long name is its end: there names differ. */
+function fitted(doing: string, name: string, text: string): string {
+  const columns = (process.stderr.columns || COLUMNS) - 1
+  const room = columns - doing.length - text.length - 1
+  if (name === '' || room < NAME_MIN) return `${doing}${text}`.slice(0, columns)
+  return `${doing} ${name.length > room ? `…${name.slice(1 - room)}` : name}${text}`
 }
 
 /** As making an archive of a folder or a tar tells how far it is. */

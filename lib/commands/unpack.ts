@@ -1,12 +1,12 @@
-import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs'
-import { basename, dirname, join } from 'node:path'
+import { writeSync } from 'node:fs'
 import { isatty } from 'node:tty'
 import { FlistError, type Log, systemCode } from '../base/index.ts'
 import { unpackTar, type UnpackTarResult, unpackTree, type UnpackResult } from '../make/index.ts'
+import { TemporaryFile } from '../system/index.ts'
 import type { Sink } from './look.ts'
 import { type ArchiveReport, type ArchiveWords, openArchive } from './open-archive.ts'
 import { type ContentWords, openSupply } from './open-content.ts'
-import { shortName, showProgress } from './progress.ts'
+import { showProgress } from './progress.ts'
 
 export interface UnpackOutcome extends UnpackResult {
   readonly archive: string
@@ -24,7 +24,7 @@ export async function unpackArchive(
   using archive = await openArchive(words, report, signal)
   const { index, name } = archive
   await using supply = await openSupply(archive, words, log)
-  const progress = showProgress(report.progress, `Unpacking ${shortName(name)}`, isatty(2))
+  const progress = showProgress(report.progress, 'Unpacking', isatty(2), name)
   const { directory } = words
   try {
     const result = await unpackTree({ index, directory, supply, onProgress: progress.onProgress }, signal)
@@ -51,7 +51,7 @@ export async function unpackToTar(
   using archive = await openArchive(words, report, signal)
   const { index, name } = archive
   await using supply = await openSupply(archive, words, log)
-  const progress = showProgress(report.progress, `Unpacking ${shortName(name)}`, isatty(2))
+  const progress = showProgress(report.progress, 'Unpacking', isatty(2), name)
   using file = stdout === undefined ? new TarFile(words.tar) : undefined
   const sink = stdout ?? file
   try {
@@ -69,38 +69,25 @@ export async function unpackToTar(
 class TarFile implements Disposable {
   readonly closed = false
   readonly #path: string
-  readonly #temporary: string
-  #fd: number | undefined
+  readonly #file: TemporaryFile
 
   constructor(path: string) {
     this.#path = path
-    this.#temporary = join(dirname(path), `.${basename(path).slice(0, 100)}.${crypto.randomUUID()}.tmp`)
-    this.#fd = this.#try(() => openSync(this.#temporary, 'wx'))
+    this.#file = this.#try(() => new TemporaryFile(path))
   }
 
   push(bytes: Buffer): void {
-    const fd = this.#fd
-    if (fd === undefined) return
     this.#try(() => {
-      for (let at = 0; at < bytes.length;) at += writeSync(fd, bytes, at)
+      for (let at = 0; at < bytes.length;) at += writeSync(this.#file.fd, bytes, at)
     })
   }
 
   publish(): void {
-    const fd = this.#fd
-    if (fd === undefined) return
-    this.#try(() => {
-      fsyncSync(fd)
-      closeSync(fd)
-      this.#fd = undefined
-      renameSync(this.#temporary, this.#path)
-    })
+    this.#try(() => this.#file.publish())
   }
 
   [Symbol.dispose](): void {
-    if (this.#fd !== undefined) closeSync(this.#fd)
-    this.#fd = undefined
-    rmSync(this.#temporary, { force: true })
+    this.#file[Symbol.dispose]()
   }
 
   #try<T>(work: () => T): T {

@@ -7,7 +7,7 @@ import { compileArchive, openIndex } from '../flist/index.ts'
 import { type BlockFault, checkBlocks, type CheckResult, packFolder } from '../make/index.ts'
 import { openWholeStore, parseStoreRoute, type StoreRoute, type WholeStore } from '../store/index.ts'
 import { type ArchiveReport, type ArchiveWords, openArchive, type OpenedArchive } from './open-archive.ts'
-import { packing, shortName, showProgress } from './progress.ts'
+import { packing, showProgress } from './progress.ts'
 import { reportSignatures, type SignatureReport } from './signatures.ts'
 
 export interface VerifyRequest extends ArchiveWords {
@@ -67,7 +67,7 @@ export async function verifyArchive(
       await open(parseStoreRoute(await asStore(from, index.format, scratch, report, signal)), process.cwd(), true),
     )
   }
-  const progress = showProgress(report.progress, `Checking ${shortName(name)}`, isatty(2))
+  const progress = showProgress(report.progress, 'Checking', isatty(2), name)
   try {
     const { repair } = request
     const check = { index, stores, deep: request.look === 'deep', repair, others, onProgress: progress.onProgress }
@@ -85,7 +85,7 @@ async function checkStructure(
   signal: AbortSignal,
 ): Promise<void> {
   const dir = mkdtempSync(join(tmpdir(), 'flistfs-verify-'))
-  const progress = showProgress(report.progress, `Checking ${shortName(name)}`, isatty(2))
+  const progress = showProgress(report.progress, 'Checking', isatty(2), name)
   try {
     const fresh = join(dir, 'index')
     // Rows of fl are names and blocks.
@@ -116,7 +116,7 @@ async function asStore(
   const url = `dir://${join(scratch, 'store')}`
   const stores = [{ start: 0, end: 255, url }]
   const archive = join(scratch, 'archive')
-  const progress = showProgress(report.progress, `Reading ${shortName(from)}`, isatty(2))
+  const progress = showProgress(report.progress, 'Reading', isatty(2), from)
   const source = resolve(from)
   const request = { source, archive, format, stores, baseDir: scratch, onProgress: packing(progress) }
   await packFolder(request, signal).finally(() => progress.end())

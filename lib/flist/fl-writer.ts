@@ -1,11 +1,11 @@
 import { isUtf8 } from 'node:buffer'
-import { closeSync, openSync, rmSync } from 'node:fs'
-import { DatabaseSync } from 'node:sqlite'
+import type { DatabaseSync } from 'node:sqlite'
 import { LIMITS } from '../base/index.ts'
+import { TemporaryFile } from '../system/index.ts'
 import { BulkInsert } from './bulk-insert.ts'
 import { FILE_TYPE, isKnownType } from './file-type.ts'
 import { EXTENSION_TABLES, FL_INDEXES, FL_TABLES } from './fl-schema.ts'
-import { fixHeader, publishFile } from './sqlite-file.ts'
+import { fixHeader, newDatabase } from './sqlite-file.ts'
 import { checkXattr } from './xattr-rules.ts'
 
 export interface FlInode {
@@ -43,8 +43,7 @@ const HASH_BYTES = 32
  * the same bytes. Nothing is at `path` before `finish`; `abort` leaves nothing behind. Wrong calls throw RangeError.
  */
 export class FlWriter {
-  readonly #path: string
-  readonly #temporary: string
+  readonly #file: TemporaryFile
   readonly #database: DatabaseSync
   readonly #inode: BulkInsert
   readonly #extra: BulkInsert
@@ -56,13 +55,9 @@ export class FlWriter {
   #open = true
 
   constructor(path: string) {
-    this.#path = path
-    this.#temporary = `${path}.${process.pid}.${Math.random().toString(36).slice(2)}.tmp`
-    closeSync(openSync(this.#temporary, 'wx', 0o644))
-    this.#database = new DatabaseSync(this.#temporary)
+    this.#file = new TemporaryFile(path)
+    this.#database = newDatabase(this.#file.path)
     try {
-      this.#database.exec('PRAGMA page_size=4096; PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA threads=0')
-      this.#database.exec('PRAGMA locking_mode=EXCLUSIVE; PRAGMA encoding="UTF-8"; BEGIN')
       this.#database.exec(FL_TABLES)
       this.#inode = new BulkInsert(this.#database, 'inode', 10)
       this.#extra = new BulkInsert(this.#database, 'extra', 2)
@@ -138,8 +133,8 @@ export class FlWriter {
       }
       this.#database.exec('COMMIT')
       this.#database.close()
-      fixHeader(this.#temporary)
-      publishFile(this.#temporary, this.#path)
+      fixHeader(this.#file.path)
+      this.#file.publish()
       this.#open = false
     } finally {
       this.abort()
@@ -151,7 +146,7 @@ export class FlWriter {
     if (!this.#open) return
     this.#open = false
     if (this.#database.isOpen) this.#database.close()
-    rmSync(this.#temporary, { force: true })
+    this.#file[Symbol.dispose]()
   }
 
   [Symbol.dispose](): void {

@@ -1,5 +1,6 @@
-import { closeSync, fsyncSync, openSync, renameSync, writeSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { closeSync, fsyncSync, openSync, writeSync } from 'node:fs'
+import { DatabaseSync } from 'node:sqlite'
+import { pathToFileURL } from 'node:url'
 import { FIXED_CHANGE_COUNTER, FIXED_VERSION_NUMBER, SQLITE_HEADER } from './fl-schema.ts'
 
 /** Sets what tells of the program that wrote a database and not of what is in it, and syncs the file. */
@@ -20,18 +21,15 @@ export function fixHeader(path: string): void {
   }
 }
 
-/** Gives a file that is complete its name, on the disk too. */
-export function publishFile(temporary: string, path: string): void {
-  syncPath(temporary)
-  renameSync(temporary, path)
-  syncPath(dirname(path))
-}
-
-function syncPath(path: string): void {
-  const fd = openSync(path, 'r')
-  try {
-    fsyncSync(fd)
-  } finally {
-    closeSync(fd)
-  }
+/**
+ * A new database in an empty file, of which only this process knows. Its locks are left out: on a network file system they would meet
+ * the lock that says that the file is in use.
+ */
+export function newDatabase(path: string): DatabaseSync {
+  const url = pathToFileURL(path)
+  url.search = '?vfs=unix-none'
+  const database = new DatabaseSync(url)
+  database.exec('PRAGMA page_size=4096; PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA threads=0')
+  database.exec('PRAGMA locking_mode=EXCLUSIVE; PRAGMA encoding="UTF-8"; BEGIN')
+  return database
 }

@@ -26,9 +26,16 @@ export async function packTar(request: PackTarRequest, signal: AbortSignal): Pro
   let entries = 0
   const size = source === STDIN ? 0 : (statSync(source, { throwIfNoEntry: false })?.size ?? 0)
   let read = 0
+  let plain = 0
+  const counted = async function* (content: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    for await (const piece of content) {
+      plain += piece.length
+      yield piece
+    }
+  }
   const onBytes = (bytes: number): void => {
-    // As much of the tar as was read has made as many bytes: one that is compressed does not say how many there will be.
-    const total = size === 0 || read === 0 ? undefined : Math.round((bytes * size) / read)
+    // A tar that is compressed does not say how much is in it: as much again, for each byte, as was in those that were read.
+    const total = size === 0 || read === 0 ? undefined : Math.round((plain * size) / read)
     request.onProgress?.({ bytes, total, entries })
   }
   const input = bytesOf(source, (bytes) => (read += bytes))
@@ -44,7 +51,7 @@ export async function packTar(request: PackTarRequest, signal: AbortSignal): Pro
       change(entry, request)
       tree.apply(entry, entries)
       if (entry.type === 'file' && entry.size > 0) {
-        contents.set(entries, await maker.writer.addContent(entry.size, reader.content()))
+        contents.set(entries, await maker.writer.addContent(entry.size, counted(reader.content())))
       }
       entries += 1
     }

@@ -75,7 +75,9 @@ export async function putImage(text: string, options: PutImageOptions, signal: A
       await putDockerArchive(reference.path, reference.tag, parts, signal)
     return { imageDigest: parts.manifestDigest, layerBytes: parts.layer.size }
   } catch (error) {
-    if (error instanceof FlistError || signal.aborted || systemCode(error) === '') throw error
+    // The pipeline may have packed it into an error of its own.
+    signal.throwIfAborted()
+    if (error instanceof FlistError || systemCode(error) === '') throw error
     throw new FlistError('FLIST_SYSTEM', `Cannot write the image "${text}": ${systemCode(error)}`, { cause: error })
   } finally {
     await spool.clear()

@@ -47,6 +47,7 @@ export {
   zeroEnded,
 } from './files.ts'
 export type { FileIdentity } from './files.ts'
+export { TemporaryFile } from './temporary-file.ts'
 export { giveBackFreePages, giveBackMemory, keepFreedBlocks } from './memory.ts'
 export { isNotified, notifyManager, watchdogEveryMs } from './notify.ts'
 export { killProcess, openProcess, takeDescriptor } from './pidfd.ts'

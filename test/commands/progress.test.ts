@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap'
-import { packing, shortName, showProgress } from '../../lib/commands/progress.ts'
+import { packing, showProgress } from '../../lib/commands/progress.ts'
 
 t.test('showProgress() is silent in a pipe, and when nobody asks', async (t) => {
   const lines: string[] = []
@@ -81,17 +81,20 @@ t.test('showProgress() counts what an earlier run did as done, not as fast', asy
 t.test('showProgress() has a line that fits, and says nothing of a rate that it cannot know', async (t) => {
   const clock = stopped(t)
   const lines: string[] = []
-  const progress = showProgress((text) => void lines.push(text), `Packing ${'x'.repeat(200)}`, true)
+  const columns = (process.stderr.columns || 80) - 1
+  for (const name of ['short', 'x'.repeat(200), '']) {
+    const progress = showProgress((text) => void lines.push(text.replace('\r\u001b[K', '')), 'Packing', true, name)
+    clock.now += 1000
+    packing(progress)?.({ bytes: 5, total: 10, entries: 3 })
+  }
+  const text = ': 5 B of 10 B (50 %), 3 entries'
+  t.strictSame(lines, [
+    `Packing short${text}`,
+    `Packing …${'x'.repeat(columns - 9 - text.length)}${text}`,
+    `Packing${text}`,
+  ])
+  const long = showProgress((text) => void lines.push(text), 'x'.repeat(200), true)
   clock.now += 1000
-  progress.onProgress?.(1, 0)
-  t.strictSame(lines, [`\r\u001b[K${`Packing ${'x'.repeat(200)}`.slice(0, (process.stderr.columns ?? 80) - 1)}`])
-  const other = showProgress((text) => void lines.push(text), 'It', true)
-  clock.now += 1000
-  packing(other)?.({ bytes: 5, total: 10, entries: 3 })
-  t.equal(lines[1], '\r\u001b[KIt: 5 B of 10 B (50 %), 3 entries')
-})
-
-t.test('shortName() keeps the end', async (t) => {
-  t.equal(shortName('a'.repeat(40)), 'a'.repeat(40))
-  t.equal(shortName(`/srv/${'a'.repeat(40)}.fl`), `…${'a'.repeat(36)}.fl`)
+  long.onProgress?.(1, 0)
+  t.equal(lines.at(-1), `\r\u001b[K${'x'.repeat(columns)}`)
 })

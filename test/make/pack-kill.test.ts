@@ -82,6 +82,11 @@ void t.test(
       const again = await packed(dir, name)
       t.equal(again.digest, digest)
       t.equal(again.newBlocks, blocks - left.length, 'only what is missing is sent')
+      t.strictSame(
+        readdirSync(dir).filter((other) => other.includes(name)),
+        [name],
+        'what the killed one began is gone',
+      )
     }
   },
 )

@@ -1,12 +1,12 @@
-import { closeSync, createReadStream, createWriteStream, openSync, rmSync, statSync } from 'node:fs'
-import { DatabaseSync } from 'node:sqlite'
+import { createReadStream, createWriteStream, statSync } from 'node:fs'
 import { pipeline } from 'node:stream/promises'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { createGzip } from 'node:zlib'
 import { createBLAKE2b } from 'hash-wasm'
 import { pack } from 'tar-stream'
 import { FILE_TYPE } from '../file-type.ts'
-import { fixHeader, publishFile } from '../sqlite-file.ts'
+import { TemporaryFile } from '../../system/index.ts'
+import { fixHeader, newDatabase } from '../sqlite-file.ts'
 import type { TreeRows } from '../tree-rows.ts'
 import { hostNames, NUMBERS_ONLY } from './account-names.ts'
 import { AclWriter } from './acl-writer.ts'
@@ -31,16 +31,11 @@ const EPOCH = new Date(0)
 
 /** Publishes a v1 archive: its database, in a tar, in gzip. Throws FLIST_LIMIT, and what the system says. */
 export async function writeV1(rows: TreeRows, path: string, options: WriteV1Options): Promise<void> {
-  const temporary = `${path}.${process.pid}.${Math.random().toString(36).slice(2)}`
-  const [database, packed] = [`${temporary}.db.tmp`, `${temporary}.tmp`]
-  try {
-    await writeDatabase(rows, database, options)
-    await packDatabase(database, packed, options.signal)
-    publishFile(packed, path)
-  } finally {
-    rmSync(database, { force: true })
-    rmSync(packed, { force: true })
-  }
+  using database = new TemporaryFile(path, 0o600)
+  using packed = new TemporaryFile(path)
+  await writeDatabase(rows, database.path, options)
+  await packDatabase(database.path, packed.path, options.signal)
+  packed.publish()
 }
 
 async function writeDatabase(
@@ -53,11 +48,8 @@ async function writeDatabase(
     narrow.init().update(text).digest(),
   )
   const directories = new DirectoryWriter(rows, acls, (location) => wide.init().update(location).digest())
-  closeSync(openSync(path, 'wx', 0o600))
-  const database = new DatabaseSync(path)
+  const database = newDatabase(path)
   try {
-    database.exec('PRAGMA page_size=4096; PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA threads=0')
-    database.exec('PRAGMA locking_mode=EXCLUSIVE; PRAGMA encoding="UTF-8"; BEGIN')
     database.exec(TABLES)
     const entry = database.prepare('INSERT INTO entries VALUES (?, ?)')
     // The root is the first row: rfs numbers folders by their rows, and the root is 1.
@@ -84,7 +76,7 @@ async function writeDatabase(
 /** `./` and `./flistdb.sqlite3`, as the reference writer has them, but for the times. */
 async function packDatabase(database: string, path: string, signal: AbortSignal): Promise<void> {
   const tar = pack()
-  const writing = pipeline(tar, createGzip(), createWriteStream(path, { flags: 'wx', mode: 0o644 }), { signal })
+  const writing = pipeline(tar, createGzip(), createWriteStream(path, { flags: 'r+' }), { signal })
   const filling = fill(tar, database)
   filling.catch((error: unknown) => tar.destroy(error instanceof Error ? error : new Error(String(error))))
   await Promise.all([writing, filling])

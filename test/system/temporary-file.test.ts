@@ -1,0 +1,70 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { TemporaryFile } from '../../lib/system/index.ts'
+
+const DOOR = join(import.meta.dirname, '../../lib/system/index.ts')
+
+t.test('TemporaryFile has its name when it is whole, and leaves nothing where it never is', async (t) => {
+  const dir = t.testdir({ 'a.fl': 'old' })
+  const path = join(dir, 'a.fl')
+  {
+    using file = new TemporaryFile(path, 0o640)
+    writeSync(file.fd, 'new')
+    t.equal(readFileSync(path, 'utf8'), 'old')
+    t.equal(readdirSync(dir).length, 2)
+    file.publish()
+    t.equal(readFileSync(path, 'utf8'), 'new')
+    t.equal(statSync(path).mode & 0o777, 0o640 & ~process.umask())
+  }
+  t.strictSame(readdirSync(dir), ['a.fl'], 'what has its name keeps it')
+  {
+    using file = new TemporaryFile(path)
+    writeSync(file.fd, 'half')
+    file[Symbol.dispose]()
+  }
+  t.strictSame(readdirSync(dir), ['a.fl'])
+  t.equal(readFileSync(path, 'utf8'), 'new')
+  const long = join(dir, 'é'.repeat(127))
+  new TemporaryFile(long).publish()
+  t.ok(statSync(long), 'a name may be as long as names are')
+  t.throws(() => new TemporaryFile(join(dir, 'none/a.fl')), { code: 'ENOENT' })
+})
+
+t.test('TemporaryFile takes away what a killed writer left, and never what a living one has', async (t) => {
+  const dir = t.testdir({})
+  const path = join(dir, 'a.fl')
+  const script = `
+    import { TemporaryFile } from ${JSON.stringify(DOOR)}
+    const file = new TemporaryFile(${JSON.stringify(path)})
+    console.log(file.path)
+    setInterval(() => file, 1000)
+  `
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['ignore', 'pipe', 'inherit'] })
+  t.teardown(() => child.kill('SIGKILL'))
+  const [said] = (await once(child.stdout, 'data')) as [Buffer]
+  const theirs = said.toString().trim()
+  const others = ['.a.fl.flistfs-0123456789ab.tmp.mine', '.a.fl.flistfs-short.tmp', '.b.fl.flistfs-0123456789ab.tmp']
+  for (const name of others) writeFileSync(join(dir, name), 'not ours to take')
+  mkdirSync(join(dir, '.a.fl.flistfs-ba9876543210.tmp'))
+  const before = readdirSync(dir).length
+  {
+    using mine = new TemporaryFile(path)
+    using another = new TemporaryFile(path)
+    t.not(mine.path, another.path)
+    t.ok(statSync(theirs), 'its writer is at work')
+    t.equal(readdirSync(dir).length, before + 2, 'two of one process stay too')
+  }
+  child.kill('SIGKILL')
+  await once(child, 'exit')
+  t.ok(statSync(theirs), 'it was left')
+  new TemporaryFile(path).publish()
+  t.throws(() => statSync(theirs), { code: 'ENOENT' }, 'the next writer of that name takes it away')
+  t.strictSame(
+    readdirSync(dir).toSorted(),
+    [...others, '.a.fl.flistfs-ba9876543210.tmp', 'a.fl'].toSorted(),
+    'and nothing else',
+  )
+})
