@@ -19,12 +19,21 @@ export function giveBackFreePages(): void {
   trimHeap()
 }
 
+/** Bytes. Pieces up to this size are not mapped one by one: the block that grows most on its way, with room. */
+const PIECE_BYTES_MAX = 4 * 1024 * 1024
+/**
+ * Bytes that may lie free at the end of one of malloc's heaps. malloc_trim gives back what is free between pieces, but of threads other than
+ * the first not what is free at the end, and a heap of theirs has 64 MiB in all: with as much as that none would ever go back
+ * (docs/decisions/232).
+ */
+const KEPT_BYTES_MAX = 8 * 1024 * 1024
+
 /**
  * From now on memory of blocks that is freed is used again: else each block of 512 KiB is unmapped and faulted in anew, 130 page
  * faults (docs/decisions/090). `giveBackMemory` and `giveBackFreePages` still give it back.
  */
 export function keepFreedBlocks(): void {
-  keepHeap(4 * 1024 * 1024, 64 * 1024 * 1024)
+  keepHeap(PIECE_BYTES_MAX, KEPT_BYTES_MAX)
 }
 
 function collector(): () => void {

@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { Worker } from 'node:worker_threads'
 import t from 'tap'
 import { giveBackFreePages, giveBackMemory, keepFreedBlocks } from '../../lib/system/index.ts'
 
@@ -53,4 +55,10 @@ void t.test('giveBackFreePages() gives back blocks that were freed between other
   t.ok(given > 64 * blockBytes, `${given} of ${256 * blockBytes} bytes went back`)
   t.equal(between.length, 256)
   t.end()
+})
+
+void t.test('giveBackMemory() gives back what another thread than the first has freed', { skip }, async (t) => {
+  const worker = new Worker(new URL('./children/freed-at-the-end.ts', import.meta.url))
+  const [{ given, freed }] = (await once(worker, 'message')) as [{ given: number; freed: number }]
+  t.ok(given > freed / 2, `${given} of ${freed} bytes went back`)
 })
