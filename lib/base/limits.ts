@@ -131,6 +131,8 @@ export const LIMITS = {
   layersMax: 1024,
   /** Milliseconds until a registry's answer begins, and between its pieces. */
   registryTimeoutMs: 60_000,
+  /** Milliseconds until all of a registry's small answer is here: a token, a manifest, a configuration. */
+  registrySmallAnswerMs: 300_000,
   /** Tries of one request to a registry, and tries in a row that bring nothing of a layer. */
   registryTries: 5,
   /** Milliseconds a registry may want us to wait; where it wants more the command ends. */
@@ -155,6 +157,8 @@ export const LIMITS = {
   /** Bytes a layer may unfold to at most, holes counted: this many times its stored bytes, or `layerBytesFree`. */
   layerRatioMax: 250,
   layerBytesFree: 1 * GiB,
+  /** Bytes all layers together may unfold to: `layerRatioMax` times what they have, each once, or this. */
+  imageBytesFree: 16 * GiB,
   /** Bytes of the extension headers before one entry of a tar: pax records, long names. */
   tarHeaderBytesMax: 1 * MiB,
   /** Ranges of one sparse file in a tar. */

@@ -2,7 +2,10 @@ import { createWriteStream } from 'node:fs'
 import { request } from 'node:http'
 import { pipeline } from 'node:stream/promises'
 import { FlistError, LIMITS, systemCode } from '../base/index.ts'
+import { cannotSpool } from './registry/spool.ts'
 
+/** These are of the file that is written, others of the socket. */
+const DISK_CODES = new Set(['ENOSPC', 'EDQUOT', 'EIO', 'EFBIG', 'EROFS', 'EACCES'])
 const DOCKER_SOCKET = '/var/run/docker.sock'
 
 /** Where the daemon listens: DOCKER_HOST or CONTAINER_HOST where they name a socket, else the usual place. */
@@ -49,7 +52,12 @@ export async function saveFromDaemon(
       }
       let bytes = 0
       answer.on('data', (piece: Buffer) => onBytes((bytes += piece.length)))
-      pipeline(answer, createWriteStream(path), { signal }).then(resolve, reject)
+      pipeline(answer, createWriteStream(path), { signal }).then(resolve, (error: unknown) => {
+        const code = systemCode(error)
+        if (signal.aborted || error instanceof FlistError) reject(error)
+        else if (DISK_CODES.has(code)) reject(cannotSpool(path, error))
+        else reject(no('FLIST_STORE_UNREACHABLE', `its answer broke off (${code})`, 'Look at what the daemon logs'))
+      })
     })
     asked.on('timeout', () =>
       asked.destroy(no('FLIST_STORE_UNREACHABLE', 'no answer in time', 'Look at what the daemon logs')),

@@ -1,7 +1,9 @@
+import { LIMITS } from '../base/index.ts'
 import type { Digest } from './digest.ts'
+import { imageLimit } from './image-error.ts'
 import type { ImageInode } from './image-inode.ts'
 import { type ImageNode, ImageTree } from './image-tree.ts'
-import { type ImageLayer, layerEntries } from './layer.ts'
+import { type ImageLayer, layerEntries, UNFOLD } from './layer.ts'
 
 /** An image whose layers are here to be read. */
 export interface Image {
@@ -22,14 +24,30 @@ export async function mergeLayers(
   layers: readonly ImageLayer[],
   onLayer: (layer: number) => void,
   signal: AbortSignal,
+  limits = { ...UNFOLD, imageBytesFree: LIMITS.imageBytesFree },
 ): Promise<ImageTree> {
   const tree = new ImageTree()
+  const onBytes = imageBudget(layers, limits.ratioMax, limits.imageBytesFree)
   for (const [index, layer] of layers.entries()) {
     onLayer(index)
     tree.beginLayer(index, layer.where)
-    for await (const { entry, number } of layerEntries(layer, signal)) tree.apply(entry, number)
+    for await (const { entry, number } of layerEntries(layer, signal, { ...limits, onBytes })) {
+      tree.apply(entry, number)
+    }
   }
   return tree
+}
+
+/** A small layer that is named a thousand times unfolds a thousand times: what it brings counts once, what it costs each time. */
+function imageBudget(layers: readonly ImageLayer[], ratioMax: number, bytesFree: number): (bytes: number) => void {
+  const sizes = new Map(layers.map(({ diffId, size }) => [diffId, size]))
+  const stored = [...sizes.values()].reduce((sum, size) => sum + size, 0)
+  const bytesMax = Math.max(bytesFree, ratioMax * stored)
+  let spent = 0
+  return (bytes) => {
+    spent += bytes
+    if (spent > bytesMax) throw imageLimit('the image', `its ${stored} bytes unfold to more than ${bytesMax}`)
+  }
 }
 
 /** All names below the root, a folder before what is in it, the names of one folder in the order of their bytes. */

@@ -29,9 +29,11 @@ export interface LayerEntry {
 export interface UnfoldLimits {
   readonly ratioMax: number
   readonly bytesFree: number
+  /** Told of bytes that were unfolded, holes too; may throw. */
+  readonly onBytes?: (bytes: number) => void
 }
 
-const UNFOLD: UnfoldLimits = { ratioMax: LIMITS.layerRatioMax, bytesFree: LIMITS.layerBytesFree }
+export const UNFOLD: UnfoldLimits = { ratioMax: LIMITS.layerRatioMax, bytesFree: LIMITS.layerBytesFree }
 
 /**
  * The entries of a layer as they stand in its tar, which is checked against its digest at the end. Throws FLIST_IMAGE_DAMAGED,
@@ -45,7 +47,7 @@ export async function* layerEntries(
   const { where } = layer
   const bytesMax = Math.max(unfold.bytesFree, unfold.ratioMax * layer.size)
   const tooMuch = (): Error => imageLimit(where, `its ${layer.size} bytes unfold to more than ${bytesMax}`)
-  const unpacked = bounded(decompressed(layer.open(signal), where), bytesMax, tooMuch)
+  const unpacked = bounded(decompressed(layer.open(signal), where), bytesMax, tooMuch, unfold.onBytes)
   const reader = new TarReader(checked(unpacked, layer.diffId, undefined, where), { where })
   let holes = 0
   try {
@@ -53,7 +55,9 @@ export async function* layerEntries(
       const entry = await reader.next()
       signal.throwIfAborted()
       if (entry === undefined) break
-      holes += holeBytes(entry)
+      const hole = holeBytes(entry)
+      holes += hole
+      if (hole > 0) unfold.onBytes?.(hole)
       if (holes > bytesMax) throw imageLimit(nameIn(where, entry.name), `the holes of ${where} have too many bytes`)
       yield { entry, number, content: () => reader.content() }
     }
@@ -72,11 +76,13 @@ async function* bounded(
   source: AsyncIterable<Buffer>,
   bytesMax: number,
   tooMuch: () => Error,
+  onBytes?: (bytes: number) => void,
 ): AsyncGenerator<Buffer, void, undefined> {
   let bytes = 0
   for await (const piece of source) {
     bytes += piece.length
     if (bytes > bytesMax) throw tooMuch()
+    onBytes?.(piece.length)
     yield piece
   }
 }

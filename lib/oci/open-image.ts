@@ -12,7 +12,7 @@ import { type LocalBytes, readLocal, wholeFile } from './local-bytes.ts'
 import { parsePlatform } from './platform.ts'
 import { parseReference, type Reference } from './reference.ts'
 import { RegistrySource, type RegistrySourceOptions } from './registry/registry-source.ts'
-import { Spool } from './registry/spool.ts'
+import { cannotSpool, Spool } from './registry/spool.ts'
 import { type ImageWish, resolveImage } from './resolve-image.ts'
 import { TarMembers } from './tar-members.ts'
 
@@ -91,7 +91,11 @@ async function plainArchive(path: string, options: OpenImageOptions, signal: Abo
   try {
     const scratch = await spool.scratch()
     const bytesMax = Math.max(LIMITS.layerBytesFree, bytes.size * LIMITS.layerRatioMax)
-    await pipeline(Readable.from(unpacked(bytes, path, bytesMax, signal)), createWriteStream(scratch), { signal })
+    const source = Readable.from(unpacked(bytes, path, bytesMax, signal))
+    await pipeline(source, createWriteStream(scratch), { signal }).catch((error: unknown) => {
+      signal.throwIfAborted()
+      throw error instanceof FlistError ? error : cannotSpool(scratch, error)
+    })
     return { bytes: await wholeFile(scratch, undefined, `archive "${path}"`), close: () => spool.clear() }
   } catch (error) {
     await spool.clear()

@@ -36,7 +36,8 @@ export function parsePlatform(text: string | undefined): Platform {
   const words = text.toLowerCase().split('/')
   if (words.length === 1) words.unshift('linux')
   const [os = '', architecture = '', variant] = words
-  const [known = '', implied = ''] = (ALIASES[architecture] ?? architecture).split('/')
+  const alias = Object.hasOwn(ALIASES, architecture) ? ALIASES[architecture] : undefined
+  const [known = '', implied = ''] = (alias ?? architecture).split('/')
   if (words.length > 3 || os === '' || known === '' || variant === '') {
     throw new FlistError('FLIST_USAGE', `Cannot use "${text}" as a platform`, {
       hint: 'Write OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT: linux/arm64, linux/arm/v7',

@@ -45,6 +45,8 @@ t.test("convert() takes an image from a daemon's socket", async (t) => {
     asked.push(`${request.method} ${request.url}`)
     if (request.url === '/images/app%3A1/get') response.end(saved())
     else if (request.url === '/images/broken/get') response.writeHead(500).end('{"message":"no"}')
+    else if (request.url === '/images/broken-off/get')
+      response.writeHead(200, { 'content-length': 9999 }).write(saved().subarray(0, 600), () => response.destroy())
     else if (request.url === '/images/torn/get') response.end(saved().subarray(0, 1000))
     else response.writeHead(404).end('{"message":"no such image"}')
   })
@@ -66,6 +68,7 @@ t.test("convert() takes an image from a daemon's socket", async (t) => {
   await t.rejects(convertIn(dir, 'podman:absent', 'no'), { code: 'FLIST_NOT_FOUND', hint: /Pull it/ })
   await t.rejects(convertIn(dir, 'podman:broken', 'no'), { code: 'FLIST_STORE_UNREACHABLE', message: /status 500/ })
   await t.rejects(convertIn(dir, 'podman:torn', 'no'), { code: 'FLIST_IMAGE_DAMAGED' })
+  await t.rejects(convertIn(dir, 'podman:broken-off', 'no'), { code: 'FLIST_STORE_UNREACHABLE', message: /broke off/ })
   process.env['DOCKER_HOST'] = `unix://${socket}x`
   await t.rejects(convertIn(dir, 'docker-daemon:app:1', 'no'), { code: 'FLIST_STORE_UNREACHABLE', message: /ENOENT/ })
   t.strictSame(readdirSync(join(dir, 'cache/layers')), [], 'nothing is left')

@@ -29,6 +29,8 @@ export class Endpoint {
   readonly #auth: Authenticator
   readonly #triesMax: number
   #base: URL
+  /** It has answered in the way it is asked now: from TLS there is no way back. */
+  #hasAnswered = false
 
   /** `triesMax`: of one request. */
   constructor(transport: Transport, place: EndpointPlace, actions: string, triesMax: number = LIMITS.registryTries) {
@@ -104,10 +106,13 @@ export class Endpoint {
       return this.#transport.send({ method, url, headers: { ...headers, ...own }, body }, signal)
     }
     try {
-      return await send()
+      const answer = await send()
+      this.#hasAnswered = true
+      return answer
     } catch (error) {
       const isRefused = error instanceof FlistError && describeError(error).includes('ECONNREFUSED')
-      if (this.place.scheme === 'either' && this.#base.protocol === 'https:' && (error instanceof NoTls || isRefused)) {
+      const mayBePlain = this.place.scheme === 'either' && this.#base.protocol === 'https:' && !this.#hasAnswered
+      if (mayBePlain && (error instanceof NoTls || isRefused)) {
         this.#base = new URL(`http://${hostName(this.place.host)}/v2/${this.place.repository}/`)
         return await send()
       }

@@ -182,8 +182,9 @@ export class RegistrySource implements ImageSource {
     signal: AbortSignal,
   ): Promise<void> {
     let tries = 0
+    // Progress is what was never here before: a server that gives and takes back would keep us for ever.
+    let most = file.size
     for (let wrong = 0; ;) {
-      const before = file.size
       try {
         if (file.size < descriptor.size) await this.#fetchRest(endpoint, file, descriptor, what, onBytes, signal)
         if (file.isRight()) return onBytes(file.size)
@@ -192,7 +193,8 @@ export class RegistrySource implements ImageSource {
         if (wrong > 1) throw digestMismatch(what)
       } catch (error) {
         if (!mayPass(error)) throw error
-        tries = file.size > before ? 1 : tries + 1
+        tries = file.size > most ? 1 : tries + 1
+        most = Math.max(most, file.size)
         if (tries >= LIMITS.registryTries) throw error
         await endpoint.pause(error, tries, signal)
       }

@@ -130,7 +130,11 @@ export class SpoolFile {
     this.#hash.update(piece)
     this.size += piece.length
     let at = 0
-    while (at < piece.length) at += (await this.#handle.write(piece, at)).bytesWritten
+    try {
+      while (at < piece.length) at += (await this.#handle.write(piece, at)).bytesWritten
+    } catch (error) {
+      throw cannotSpool(this.path, error)
+    }
   }
 
   async restart(): Promise<void> {
@@ -147,6 +151,14 @@ export class SpoolFile {
   async close(): Promise<void> {
     await this.#handle.close()
   }
+}
+
+/** The disk is full, most often. */
+export function cannotSpool(path: string, error: unknown): FlistError {
+  return new FlistError('FLIST_CACHE_UNUSABLE', `Cannot write "${path}": ${systemCode(error) || String(error)}`, {
+    hint: 'Make room, or name a cache folder on another disk: --cache DIR',
+    cause: error,
+  })
 }
 
 /** True while the process a file names lives: same number, same start. */

@@ -107,17 +107,35 @@ export function header(headers: IncomingHttpHeaders, name: string): string {
   return (Array.isArray(value) ? value[0] : value) ?? ''
 }
 
-/** The whole of a small body. Throws FLIST_STORE_PROTOCOL above `bytesMax`. */
-export async function readBody(answer: HttpAnswer, bytesMax: number, host: string): Promise<Buffer> {
+/** The whole of a small body. Throws FLIST_STORE_PROTOCOL above `bytesMax`, FLIST_STORE_UNREACHABLE where it comes too slowly. */
+export async function readBody(
+  answer: HttpAnswer,
+  bytesMax: number,
+  host: string,
+  deadlineMs: number = LIMITS.registrySmallAnswerMs,
+): Promise<Buffer> {
   const pieces: Buffer[] = []
   let bytes = 0
-  for await (const piece of answer.body) {
-    bytes += piece.length
-    if (bytes > bytesMax) {
-      answer.drop()
-      throw registryError('FLIST_STORE_PROTOCOL', host, `an answer has more than ${bytesMax} bytes`)
+  let isLate = false
+  // A byte now and then is never late for the connection.
+  const timer = setTimeout(() => {
+    isLate = true
+    answer.drop()
+  }, deadlineMs)
+  try {
+    for await (const piece of answer.body) {
+      bytes += piece.length
+      if (bytes > bytesMax) {
+        answer.drop()
+        throw registryError('FLIST_STORE_PROTOCOL', host, `an answer has more than ${bytesMax} bytes`)
+      }
+      pieces.push(piece)
     }
-    pieces.push(piece)
+    return Buffer.concat(pieces)
+  } catch (error) {
+    if (isLate) throw registryError('FLIST_STORE_UNREACHABLE', host, 'an answer did not end in time')
+    throw error
+  } finally {
+    clearTimeout(timer)
   }
-  return Buffer.concat(pieces)
 }

@@ -61,7 +61,7 @@ export function addPaxRecords(records: PaxRecords, bytes: Buffer, where: string)
 
 function addRecord(records: PaxRecords, key: Buffer, value: Buffer, where: string): void {
   const name = key.toString('latin1')
-  const apply = RECORDS[name]
+  const apply = Object.hasOwn(RECORDS, name) ? RECORDS[name] : undefined
   if (apply !== undefined) {
     apply(records, value, where)
   } else if (name.startsWith(SCHILY_XATTR)) {
