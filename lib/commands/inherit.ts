@@ -18,6 +18,7 @@ import {
   processStart,
   readMounts,
   recordsOf,
+  releaseServer,
   sharedKey,
   supervisor,
   takeAway,
@@ -68,16 +69,27 @@ export async function resumeMounts(signal: AbortSignal): Promise<number> {
   const running = server.run(signal)
   tellSupervisor(parent)
   await heirs.register(old === undefined ? `it died (${process.env['FLISTFS_DIED'] ?? ''})` : 'it was replaced')
-  if (server.key !== undefined && claimServer(server.key)) {
-    server.open(await JoinDoor.open(server, server.key))
-    await adoptOrphans(server, server.key, signal)
-  }
+  if (server.key !== undefined && claimServer(server.key)) await shareServer(server, server.key, signal)
   server.arrived()
   return running
 }
 
+/**
+ * Lets other mounts come to a server that has the key, and goes on with those that nobody serves. Its own mounts stand and were told
+ * of: what goes wrong here is logged, and takes none of them away.
+ */
+export async function shareServer(server: Server, key: string, signal: AbortSignal): Promise<void> {
+  try {
+    server.open(await JoinDoor.open(server, key))
+    await adoptOrphans(server, key, signal)
+  } catch (error) {
+    releaseServer(key)
+    server.warn('other mounts need servers of their own', error)
+  }
+}
+
 /** Goes on with mounts of these circumstances whose server and supervisor are both gone, and whose device is still held. */
-export async function adoptOrphans(server: Server, key: string, signal: AbortSignal): Promise<void> {
+async function adoptOrphans(server: Server, key: string, signal: AbortSignal): Promise<void> {
   const orphans = listMounts().filter((listing) => listing.state === 'orphaned' && listing.key === key)
   const heirs = new Heirs(server, signal)
   for (const { state: _state, ...record } of orphans) heirs.prepare(estateOf(record))

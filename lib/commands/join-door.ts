@@ -1,7 +1,7 @@
 import { createServer, type Server as NetServer, type Socket } from 'node:net'
 import { rmSync } from 'node:fs'
 import { describeError, FlistError } from '../base/index.ts'
-import { joinSocketPath, Lines, takeDevice } from '../kernel/index.ts'
+import { joinSocketPath, Lines, takeDevice, withSocketPath } from '../kernel/index.ts'
 import type { MountPlace, MountPlan } from './mount-plan.ts'
 import type { ServedMount } from './served-mount.ts'
 import type { Server } from './server.ts'
@@ -39,7 +39,7 @@ export class JoinDoor {
     try {
       await new Promise<void>((resolve, reject) => {
         door.#net.once('error', reject)
-        door.#net.listen(path, resolve)
+        withSocketPath(path, (short) => door.#net.listen(short, resolve))
       })
       return door
     } catch (error) {

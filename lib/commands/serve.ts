@@ -11,9 +11,8 @@ import {
   sharedKey,
 } from '../kernel/index.ts'
 import { findHost, HostDied, NotTaken } from './join.ts'
-import { JoinDoor } from './join-door.ts'
 
-import { adoptOrphans } from './inherit.ts'
+import { shareServer } from './inherit.ts'
 import { type Host, mountThrough } from './mounting.ts'
 import { type MountPlace, type MountPlan, planMount } from './mount-plan.ts'
 import type { ServedMount } from './served-mount.ts'
@@ -79,10 +78,6 @@ async function serveHere(
     const deaf = key === undefined ? keepDevice(plan.id, fd) : undefined
     if (deaf !== undefined) host.warn('the service manager cannot keep the device', deaf)
     onReady(process.pid)
-    if (key !== undefined) {
-      server.open(await JoinDoor.open(server, key))
-      await adoptOrphans(server, key, signal)
-    }
   } catch (error) {
     if (key !== undefined) releaseServer(key)
     await host.undo()
@@ -90,6 +85,7 @@ async function serveHere(
     await running
     throw error
   }
+  if (key !== undefined) await shareServer(server, key, signal)
   server.arrived()
   return running
 }

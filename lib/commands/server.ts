@@ -1,4 +1,4 @@
-import { FlistError } from '../base/index.ts'
+import { describeError, FlistError } from '../base/index.ts'
 import { openIndex } from '../flist/index.ts'
 import {
   canResend,
@@ -50,6 +50,11 @@ export class Server implements ServerShare {
     if (this.#ending) return false
     this.#awaited += 1
     return true
+  }
+
+  /** For the logs of all its mounts. */
+  warn(message: string, error: unknown): void {
+    for (const { log } of this.#mounts) log.warn(message, { error: describeError(error) })
   }
 
   /** The mount came in, or did not. */
@@ -152,7 +157,10 @@ export class Server implements ServerShare {
     signal.addEventListener('abort', leave)
     if (signal.aborted) leave()
     const everyMs = watchdogEveryMs()
-    const watchdog = everyMs === undefined ? undefined : setInterval(() => notifyManager(['WATCHDOG=1']), everyMs)
+    const live = (): unknown => notifyManager(['WATCHDOG=1'])
+    // The server before this one may have said so long ago.
+    if (everyMs !== undefined) live()
+    const watchdog = everyMs === undefined ? undefined : setInterval(live, everyMs)
     const housekeeping = setInterval(() => this.#housekeep(), HOUSEKEEP_EVERY_MS)
     try {
       await this.#session.run()

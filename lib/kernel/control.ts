@@ -1,6 +1,7 @@
 import { chmodSync, rmSync } from 'node:fs'
 import { createServer, connect, type Server, type Socket } from 'node:net'
 import { describeError, ERROR_TABLE, FlistError, type FlistErrorCode, systemCode } from '../base/index.ts'
+import { withSocketPath } from './socket-path.ts'
 
 /** A request is one JSON object on one line, `{"op": "stats"}`; so is the answer, or `{"error": {code, message, hint}}`. */
 export interface ControlRequest {
@@ -55,7 +56,7 @@ async function listen(server: Server, path: string): Promise<void> {
     // The folder is closed to others (`prepareRuntimeDir`), so the moment before chmod is none.
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject)
-      server.listen(path, resolve)
+      withSocketPath(path, (short) => server.listen(short, resolve))
     })
     chmodSync(path, 0o600)
     server.unref()
@@ -106,7 +107,7 @@ function isRequest(value: unknown): value is ControlRequest {
  */
 export async function askControl(path: string, request: ControlRequest, signal: AbortSignal): Promise<unknown> {
   const deadline = AbortSignal.timeout(QUIET_MS)
-  const socket = connect(path)
+  const socket = withSocketPath(path, connect)
   try {
     const line = await exchange(socket, `${JSON.stringify(request)}\n`, AbortSignal.any([signal, deadline]))
     const answer: unknown = JSON.parse(line)

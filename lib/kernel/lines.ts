@@ -1,5 +1,6 @@
 import { connect, type Socket } from 'node:net'
 import { describeError, FlistError, systemCode } from '../base/index.ts'
+import { withSocketPath } from './socket-path.ts'
 
 /** Bytes of one message: a mount's words, with the URLs of its stores. */
 const MESSAGE_BYTES_MAX = 4 * 1024 * 1024
@@ -25,7 +26,7 @@ export class Lines {
 
   /** Undefined where nobody listens at this path. Throws FLIST_SYSTEM for what else goes wrong. */
   static async connect(path: string): Promise<Lines | undefined> {
-    const socket = connect(path)
+    const socket = withSocketPath(path, connect)
     try {
       await new Promise<void>((resolve, reject) => {
         socket.once('connect', () => resolve())

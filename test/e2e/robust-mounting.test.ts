@@ -1,5 +1,14 @@
 import { createHash } from 'node:crypto'
-import { chmodSync, copyFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -231,3 +240,17 @@ mountTest(
     t.match((await lab.run('touch', [join(plain.directory, 'new')])).stderr, 'Read-only file system')
   },
 )
+
+mountTest('a runtime folder with a path that no address of a socket holds', {}, async (t, lab) => {
+  const runtime = lab.folder(`run/${'long-'.repeat(25)}`)
+  const env = { FLISTFS_RUNTIME: runtime }
+  const [first, second] = [await lab.mount(SAMPLE, { env }), await lab.mount(SAMPLE, { env })]
+  t.equal(second.pid, first.pid, 'they share a server')
+  const { stdout } = await lab.flistfs(['stats', '--json', first.directory], { env })
+  t.match(JSON.parse(stdout.toString('utf8')), { directory: first.directory })
+  const listed = await lab.flistfs(['list', '--json'], { env })
+  t.match(JSON.parse(listed.stdout.toString('utf8')), [{ state: 'mounted' }, { state: 'mounted' }])
+  for (const { directory } of [second, first]) t.equal((await lab.flistfs(['umount', directory], { env })).code, 0)
+  await until(() => readdirSync(runtime).length === 0)
+  rmSync(runtime, { recursive: true })
+})

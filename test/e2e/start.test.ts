@@ -1,6 +1,15 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { bundleProgram } from '../../scripts/bundle.ts'
@@ -70,16 +79,33 @@ t.test('a mount loads one file, and of Node hardly more than Node itself', { ski
   await mount('first', () => until(() => kept() !== ''))
   const { ino } = statSync(kept())
   await mount('second')
-  const { own, files } = loaded('second')
-  // Not the program: it is no module then.
-  t.strictSame(files, [join(dir, 'hook.cjs'), join(dir, 'dist/flistfs.cjs')])
   const bare = new Set(loaded('bare').own)
   t.ok(bare.size > 50)
-  t.strictSame(
-    own.filter((name) => !bare.has(name) && !ALLOWED.test(name)),
-    [],
-    'see docs/decisions/165-start.md',
+  const check = (name: string): void => {
+    const { own, files } = loaded(name)
+    // Not the program: it is no module then.
+    t.strictSame(files, [join(dir, 'hook.cjs'), join(dir, 'dist/flistfs.cjs')], name)
+    const more = own.filter((module) => !bare.has(module) && !ALLOWED.test(module))
+    t.strictSame(more, [], `${name}: see docs/decisions/165-start.md`)
+  }
+  check('second')
+
+  // In the background, where mounts share a server.
+  mkdirSync(join(dir, 'bin'))
+  for (const name of ['flistfs', 'supervise', 'node']) copyFileSync(join(PROJECT, 'bin', name), join(dir, 'bin', name))
+  const flistfs = (more: readonly string[], options: string): number | null => {
+    const line = ['-u', 'NODE_OPTIONS', `NODE_OPTIONS=${options}`, 'sh', join(dir, 'bin/flistfs'), ...more]
+    return spawnSync('env', line, { env: env('shared'), timeout: DEADLINE_MS, stdio: ['ignore', 'ignore', 'inherit'] })
+      .status
+  }
+  t.teardown(() => flistfs(['umount', join(dir, 'at')], ''))
+  t.equal(flistfs(['mount', '--json', archive, join(dir, 'at')], hook.join(' ')), 0)
+  t.match(
+    readdirSync(join(dir, 'run')).filter((name) => name.endsWith('.server')),
+    { length: 1 },
   )
+  t.equal(flistfs(['umount', join(dir, 'at')], ''), 0)
+  check('shared')
 
   t.equal(statSync(kept()).ino, ino, 'what is kept was taken, and not made again')
   const good = readFileSync(kept())
