@@ -1,3 +1,4 @@
+// Alone: a namespace of its own has all mounts of the machine in it, those of other tests too.
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { processStart } from '../../lib/kernel/processes.ts'

@@ -1,3 +1,4 @@
+// Alone: the namespace of a container has all mounts of the machine in it, those of other tests too.
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync, readlinkSync } from 'node:fs'
