@@ -1,3 +1,4 @@
+import { invariant } from '../../base/index.ts'
 import { FILE_TYPE, type FlistIndex, rowStat } from '../../flist/index.ts'
 
 export interface Xattr {
@@ -22,25 +23,51 @@ export interface Inode {
   readonly refs: Buffer
 }
 
-/** A name. Children of a folder that nobody has looked into stay where they are, in an index. */
+/** A name. What nobody has looked into stays where it is, in an index: a node is small, and there may be millions. */
 export class TreeNode {
-  readonly inode: Inode
+  #inode: Inode | undefined
   #children: Map<string, TreeNode> | undefined
-  #source: { readonly tree: EditTree; readonly from: IndexSource; readonly row: number } | undefined
+  readonly #from: IndexSource | undefined
+  readonly #row: number
 
-  constructor(inode: Inode, source?: { tree: EditTree; from: IndexSource; row: number }) {
-    this.inode = inode
-    this.#source = source
+  constructor(what: Inode | { readonly from: IndexSource; readonly row: number }) {
+    this.#inode = 'from' in what ? undefined : what
+    this.#from = 'from' in what ? what.from : undefined
+    this.#row = 'from' in what ? what.row : -1
+  }
+
+  get inode(): Inode {
+    if (this.#inode === undefined) {
+      invariant(this.#from !== undefined, 'a node without an inode has a row')
+      this.#inode = inodeOf(this.#from, this.#row)
+    }
+    return this.#inode
+  }
+
+  get mode(): number {
+    return this.#inode?.mode ?? this.#from?.index.mode[this.#from.index.leader[this.#row] ?? 0] ?? 0
   }
 
   get isFolder(): boolean {
-    return (this.inode.mode & FILE_TYPE.mask) === FILE_TYPE.directory
+    return (this.mode & FILE_TYPE.mask) === FILE_TYPE.directory
+  }
+
+  /** Where its attributes are as they were: nobody has asked for its inode, which is no other name's either. */
+  get untouched(): IndexRow | undefined {
+    if (this.#inode !== undefined || this.#from === undefined) return undefined
+    return isLinked(this.#from.index, this.#row) ? undefined : { from: this.#from, row: this.#row }
+  }
+
+  /** Where nobody has looked into it: all below it is as it was. */
+  get unopened(): IndexRow | undefined {
+    if (this.#children !== undefined || this.#from === undefined) return undefined
+    return { from: this.#from, row: this.#row }
   }
 
   /** The children, which the node then has no longer: who walks the whole of a tree for the last time holds a part of it only. */
   takeChildren(): Map<string, TreeNode> {
     const { children } = this
-    this.#children = undefined
+    this.#children = new Map()
     return children
   }
 
@@ -48,16 +75,12 @@ export class TreeNode {
   get children(): Map<string, TreeNode> {
     if (this.#children !== undefined) return this.#children
     const children = new Map<string, TreeNode>()
-    if (this.#source !== undefined && this.isFolder) {
-      const { tree, from, row } = this.#source
-      const { index } = from
-      const first = index.first[row] ?? 0
-      const end = first + (index.count[row] ?? 0)
-      for (let child = first; child < end; child += 1) {
-        children.set(index.nameOf(child).toString('latin1'), tree.node(from, child))
+    const from = this.#from
+    if (from !== undefined && this.isFolder) {
+      for (const row of rowsBelow(from.index, this.#row)) {
+        children.set(from.index.nameOf(row).toString('latin1'), new TreeNode({ from, row }))
       }
     }
-    this.#source = undefined
     this.#children = children
     return children
   }
@@ -69,22 +92,35 @@ export interface IndexSource {
   readonly linked: Map<number, Inode>
 }
 
-/** A tree in memory that can be changed: from one archive, or from several. */
+/** A row of an archive with all that is below it. */
+export interface IndexRow {
+  readonly from: IndexSource
+  readonly row: number
+}
+
+/** A tree in memory that can be changed: from one archive, or from several, whose indexes stay open as long as it is used. */
 export class EditTree {
   root: TreeNode
 
   constructor(index: FlistIndex) {
-    this.root = this.node(EditTree.source(index), 0)
+    this.root = EditTree.rootOf(index)
   }
 
-  static source(index: FlistIndex): IndexSource {
-    return { index, linked: new Map() }
+  static rootOf(index: FlistIndex): TreeNode {
+    return new TreeNode({ from: { index, linked: new Map() }, row: 0 })
   }
+}
 
-  /** A row of an archive with all that is below it. */
-  node(from: IndexSource, row: number): TreeNode {
-    return new TreeNode(inodeOf(from, row), { tree: this, from, row })
-  }
+export function* rowsBelow(index: FlistIndex, row: number): Generator<number, void> {
+  const first = index.first[row] ?? 0
+  const end = first + (index.count[row] ?? 0)
+  for (let child = first; child < end; child += 1) yield child
+}
+
+/** Whether a row is one name of several. */
+export function isLinked(index: FlistIndex, row: number): boolean {
+  const leader = index.leader[row] ?? row
+  return (index.nlink[leader] ?? 1) > 1 && ((index.mode[leader] ?? 0) & FILE_TYPE.mask) !== FILE_TYPE.directory
 }
 
 const NOTHING = Buffer.alloc(0)
@@ -94,14 +130,14 @@ export function inodeOf(from: IndexSource, row: number): Inode {
   const leader = index.leader[row] ?? row
   const known = linked.get(leader)
   if (known !== undefined) return known
-  const { ino: _ino, nlink, row: _row, target, ...stat } = rowStat(index, leader)
+  const { ino: _ino, nlink: _nlink, row: _row, target, ...stat } = rowStat(index, leader)
   const inode: Inode = {
     ...stat,
     target: target === undefined ? undefined : Buffer.from(target),
     xattrs: index.xattrs(leader).map(({ name, value }) => ({ name: Buffer.from(name), value: Buffer.from(value) })),
     refs: refsOf(index, leader),
   }
-  if (nlink > 1 && (stat.mode & FILE_TYPE.mask) !== FILE_TYPE.directory) linked.set(leader, inode)
+  if (isLinked(index, row)) linked.set(leader, inode)
   return inode
 }
 

@@ -1,6 +1,6 @@
 import { FlistError } from '../../base/index.ts'
-import { FILE_TYPE, type FlistIndex } from '../../flist/index.ts'
-import { EditTree, type IndexSource, type Inode, type TreeNode } from './edit-tree.ts'
+import { FILE_TYPE, type FlistIndex, isFolder } from '../../flist/index.ts'
+import { EditTree, type Inode, rowsBelow, type TreeNode } from './edit-tree.ts'
 
 /** Notes of an overlay on what it holds, linux/Documentation/filesystems/overlayfs.rst. */
 const NOTE = /^(?:trusted|user)\.overlay\.(.*)$/s
@@ -22,8 +22,7 @@ export function mergeTrees(indexes: readonly FlistIndex[], whiteouts: boolean): 
   // The first one has nothing below it that its whiteouts could hide.
   if (whiteouts && hasWhiteouts(first)) tree.root = overlay(undefined, tree.root)
   for (const index of rest) {
-    const from: IndexSource = EditTree.source(index)
-    const upper = tree.node(from, 0)
+    const upper = EditTree.rootOf(index)
     tree.root = whiteouts && hasWhiteouts(index) ? overlay(tree.root, upper) : join(tree.root, upper)
   }
   return tree
@@ -31,12 +30,24 @@ export function mergeTrees(indexes: readonly FlistIndex[], whiteouts: boolean): 
 
 /** Without whiteouts: what is only in one of the two is not even looked into. */
 function join(lower: TreeNode, upper: TreeNode): TreeNode {
-  for (const [name, below] of lower.children) {
+  if (covers(upper, lower)) return upper
+  for (const [name, below] of lower.takeChildren()) {
     const above = upper.children.get(name)
     if (above === undefined) upper.children.set(name, below)
     else if (above.isFolder && below.isFolder) join(below, above)
   }
   return upper
+}
+
+/** Whether nothing of the lower folder shows through: each of its names is in the upper one, and none is a folder in both. */
+function covers({ unopened: above }: TreeNode, { unopened: below }: TreeNode): boolean {
+  if (above === undefined || below === undefined) return false
+  const { index } = below.from
+  for (const row of rowsBelow(index, below.row)) {
+    const found = above.from.index.find(above.row, index.names, index.nameAt[row] ?? 0, index.nameAt[row + 1] ?? 0)
+    if (found < 0 || (isFolder(index, row) && isFolder(above.from.index, found))) return false
+  }
+  return true
 }
 
 /** The upper folder with what shows through of the lower one, and without its marks. */
@@ -79,8 +90,8 @@ function takeNotes(inode: Inode): boolean {
 }
 
 /** The name that this entry takes away, if it is a whiteout. */
-function hiddenName(name: string, { inode }: TreeNode): string | undefined {
-  if ((inode.mode & FILE_TYPE.mask) === FILE_TYPE.character && inode.rdev === 0) return name
+function hiddenName(name: string, node: TreeNode): string | undefined {
+  if ((node.mode & FILE_TYPE.mask) === FILE_TYPE.character && node.inode.rdev === 0) return name
   return name.startsWith(HIDE_PREFIX) ? name.slice(HIDE_PREFIX.length) : undefined
 }
 

@@ -1,9 +1,9 @@
 import { FlistError, systemCode } from '../../base/index.ts'
-import { hashArchive, type Route, TreeBuilder, writeArchive } from '../../flist/index.ts'
+import { FILE_TYPE, hashArchive, type Route, rowStat, TreeBuilder, writeArchive } from '../../flist/index.ts'
 import { type BlockFormat, hashBytesOf } from '../../store/index.ts'
 import { signTree } from '../sign/sign-tree.ts'
 import type { SigningKey } from '../sign/private-key.ts'
-import type { EditTree, Inode, TreeNode } from './edit-tree.ts'
+import { type EditTree, type IndexRow, type Inode, inodeOf, isLinked, rowsBelow, type TreeNode } from './edit-tree.ts'
 
 export interface WriteTreeOptions {
   /** Replaced by rename. */
@@ -45,22 +45,73 @@ export async function writeTree(
   return { archive, digest: await hashArchive(archive, signal), entries: builder.entryCount }
 }
 
+/** An entry that is in the new tree, whose children are not yet. */
+interface Open {
+  readonly entry: number
+  readonly children: TreeNode | IndexRow
+}
+
 function addNodes(builder: TreeBuilder, root: TreeNode): void {
   const leaders = new Map<Inode, number>()
-  const queue: { node: TreeNode; entry: number }[] = [{ node: root, entry: addEntry(builder, '', root.inode, leaders) }]
+  const queue: Open[] = [{ entry: addNode(builder, NO_NAME, root, leaders), children: root }]
   for (let next = queue.pop(); next !== undefined; next = queue.pop()) {
-    for (const [name, node] of next.node.takeChildren()) {
-      const entry = addEntry(builder, name, node.inode, leaders)
-      builder.setParent(entry, next.entry)
-      if (node.isFolder) queue.push({ node, entry })
+    const { entry: parent, children } = next
+    const unopened = 'row' in children ? children : children.unopened
+    if (unopened !== undefined) addRows(builder, unopened, parent, leaders, queue)
+    if (unopened !== undefined || 'row' in children) continue
+    for (const [name, node] of children.takeChildren()) {
+      const entry = addNode(builder, Buffer.from(name, 'latin1'), node, leaders)
+      builder.setParent(entry, parent)
+      if (node.isFolder) queue.push({ entry, children: node })
     }
   }
 }
 
-function addEntry(builder: TreeBuilder, name: string, inode: Inode, leaders: Map<Inode, number>): number {
+const NO_NAME = Buffer.alloc(0)
+
+/** What nobody has touched goes from index to tree without an object of its own. */
+function addRows(
+  builder: TreeBuilder,
+  { from, row: folder }: IndexRow,
+  parent: number,
+  leaders: Map<Inode, number>,
+  queue: Open[],
+): void {
+  const { index } = from
+  for (const row of rowsBelow(index, folder)) {
+    const name = index.nameOf(row)
+    const entry = isLinked(index, row)
+      ? addInode(builder, name, inodeOf(from, row), leaders)
+      : addRow(builder, name, { from, row })
+    builder.setParent(entry, parent)
+    if (((index.mode[row] ?? 0) & FILE_TYPE.mask) === FILE_TYPE.directory)
+      queue.push({ entry, children: { from, row } })
+  }
+}
+
+function addNode(builder: TreeBuilder, name: Buffer, node: TreeNode, leaders: Map<Inode, number>): number {
+  const row = node.untouched
+  return row === undefined ? addInode(builder, name, node.inode, leaders) : addRow(builder, name, row)
+}
+
+function addRow(builder: TreeBuilder, name: Buffer, { from: { index }, row }: IndexRow): number {
+  const { mode, uid, gid, size, rdev, mtime, mtimeNs, ctime, ctimeNs, target } = rowStat(index, row)
+  const entry = builder.add(name, mode, uid, gid, size, rdev, mtime, mtimeNs, ctime, ctimeNs)
+  if (target !== undefined) builder.setTarget(entry, target)
+  if (index.hasXattrs) for (const xattr of index.xattrs(row)) builder.setXattr(entry, xattr.name, xattr.value)
+  if ((mode & FILE_TYPE.mask) !== FILE_TYPE.file) return entry
+  const { hashBytes, ids, keys } = index
+  const first = index.first[row] ?? 0
+  for (let block = first; block < first + (index.count[row] ?? 0); block += 1) {
+    const [at, end] = [block * hashBytes, (block + 1) * hashBytes]
+    builder.addBlock(entry, ids.subarray(at, end), keys.subarray(at, end))
+  }
+  return entry
+}
+
+function addInode(builder: TreeBuilder, name: Buffer, inode: Inode, leaders: Map<Inode, number>): number {
   const { mode, uid, gid, size, rdev, mtime, mtimeNs, ctime, ctimeNs, target, xattrs, refs } = inode
-  const bytes = Buffer.from(name, 'latin1')
-  const entry = builder.add(bytes, mode, uid, gid, size, rdev, mtime, mtimeNs, ctime, ctimeNs)
+  const entry = builder.add(name, mode, uid, gid, size, rdev, mtime, mtimeNs, ctime, ctimeNs)
   const leader = leaders.get(inode)
   if (leader !== undefined) {
     builder.setLink(entry, leader)
