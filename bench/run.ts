@@ -18,7 +18,7 @@ import { walk } from './rows/walk.ts'
 import { FULL, QUICK } from './scale.ts'
 import { Systems } from './systems.ts'
 
-/** npm run bench -- [--only ROW] [--quick] [--json FILE]: needs root, /dev/fuse, and 10 GB below $FLISTFS_BENCH_DIR. */
+/** npm run bench -- [--only ROW] [--quick] [--json FILE]: needs root, /dev/fuse, and 20 GB below $FLISTFS_BENCH_DIR. */
 const ROWS: readonly Row[] = [
   walk,
   small,

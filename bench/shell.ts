@@ -2,8 +2,8 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 
-/** Milliseconds one command may take. */
-const COMMAND_MS = 300_000
+/** Milliseconds one command may take: rfs took 278 s to pack the full tree. */
+const COMMAND_MS = 900_000
 
 export interface ShellResult {
   readonly stdout: string

@@ -1,4 +1,14 @@
-import { appendFileSync, copyFileSync, existsSync, mkdirSync, rmSync, truncateSync, utimesSync } from 'node:fs'
+import {
+  appendFileSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  utimesSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { type Bench, type Outcome, paired, ratio, type Row } from '../row.ts'
 import { dropCaches, shell, which } from '../shell.ts'
@@ -7,12 +17,16 @@ import { smallFolder } from '../fixtures.ts'
 /** Each takes long. */
 const REPETITIONS_MAX = 3
 
-/** Archives and blocks of these rows, made anew in each run; `close` takes them away. */
+/**
+ * Archives and blocks of these rows, made anew in each run; `close` takes them away, not before: where many files were just deleted,
+ * ext4 looks at each of their inodes before it gives one to a new file, and the next one measured pays for that.
+ */
 class Place {
   readonly folder: string
   readonly archive: string
   readonly store: string
   readonly #bench: Bench
+  #old = 0
 
   constructor(bench: Bench) {
     this.#bench = bench
@@ -31,10 +45,11 @@ class Place {
     return this.flistfs(`pack ${this.#bench.fixtures.native} ${this.archive} --store dir://${this.store} ${words}`)
   }
 
-  /** An empty path in it. */
+  /** A path in it where nothing is; what was there is elsewhere. */
   fresh(name: string): string {
     const path = join(this.folder, name)
-    rmSync(path, { recursive: true, force: true })
+    if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) renameSync(path, `${path}.${this.#old++}`)
+    else rmSync(path, { force: true })
     return path
   }
 
@@ -130,10 +145,10 @@ export const unpack: Row = {
       // Makes the index, as any look at the archive does.
       place.flistfs(`inspect ${place.archive} > /dev/null`)
       const medians = paired(repetitions(bench), {
-        flistfs: () => afterwards(place, () => place.flistfs(`unpack ${place.archive} ${place.fresh('out')}`)),
+        flistfs: () => onceWritten(() => place.flistfs(`unpack ${place.archive} ${place.fresh('out')}`)),
         'flistfs --tar': () => place.flistfs(`unpack ${place.archive} --tar - > /dev/null`),
         'tar x': () =>
-          afterwards(place, () => seconds(`mkdir ${place.fresh('out')} && tar -C ${place.folder}/out -xpf ${tar}`)),
+          onceWritten(() => seconds(`mkdir ${place.fresh('out')} && tar -C ${place.folder}/out -xpf ${tar}`)),
       })
       const figure = ratio(medians, 'flistfs', ['tar x'])
       const row = 'unpack from a dir store into a folder'
@@ -144,12 +159,10 @@ export const unpack: Row = {
   },
 }
 
-/** What was written is on the disk, and gone, before the next one writes. */
-function afterwards(place: Place, work: () => number): number {
+/** What was written before is on the disk. */
+function onceWritten(work: () => number): number {
   dropCaches()
-  const taken = work()
-  place.fresh('out')
-  return taken
+  return work()
 }
 
 /** An image of one gzip layer, the small tree: into an archive, against unpacking it and packing the result. */
