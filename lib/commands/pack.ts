@@ -79,13 +79,14 @@ async function isFile(path: string): Promise<boolean> {
 }
 
 function refuseForTar({ base, follow, oneFileSystem }: PackWords): void {
-  const [word] = [base !== undefined && '--base', follow && '--follow', oneFileSystem && '--one-file-system'].filter(
-    Boolean,
-  )
-  if (word === undefined) return
-  throw new FlistError('FLIST_USAGE', `Cannot use ${String(word)} with a tar: it is for folders`, {
-    hint: 'Leave it out',
-  })
+  const no = (word: string, why: string, hint: string): FlistError =>
+    new FlistError('FLIST_USAGE', `Cannot use ${word} with a tar: ${why}`, { hint })
+  if (base !== undefined) {
+    const why = 'it does not say when a file was changed last, so none is known to be as it was'
+    throw no('--base', why, 'Leave it out: blocks that the stores have are not sent again')
+  }
+  const word = follow ? '--follow' : oneFileSystem ? '--one-file-system' : undefined
+  if (word !== undefined) throw no(word, 'what is in it was chosen when it was made', 'Leave it out, or give it to tar')
 }
 
 async function modifiedAt(path: string): Promise<number> {

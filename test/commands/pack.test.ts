@@ -71,7 +71,17 @@ void t.test('pack refuses words that mean nothing', { timeout: 600_000 }, async 
     [['tree', 'a.fl', '-s', 'dir:blocks', '--owner', 'nobody-of-that-name'], 2, /as a user/],
     [['tree', 'a.fl', '-s', 'dir:blocks', '--mtime', 'yesterday-ish'], 2, /as a time/],
     [['tree', 'a.fl', '-s', 'dir:blocks', '--jobs', '0'], 2, /1 to 64/],
-    [['a.tar', 'a.fl', '-s', 'dir:blocks', '--base', 'b.fl'], 2, /it is for folders/],
+    [
+      ['a.tar', 'a.fl', '-s', 'dir:blocks', '--base', 'b.fl'],
+      2,
+      /--base with a tar: it does not say when .*\n.*not sent again/,
+    ],
+    [
+      ['a.tar', 'a.fl', '-s', 'dir:blocks', '--follow'],
+      2,
+      /--follow with a tar: .* when it was made\n.*give it to tar/,
+    ],
+    [['-', 'a.fl', '-s', 'dir:blocks', '--one-file-system'], 2, /--one-file-system with a tar/],
     [['nowhere', 'a.fl', '-s', 'dir:blocks'], 10, /nowhere/],
   ]
   for (const [words, code, message] of cases) {
