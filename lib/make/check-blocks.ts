@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { FlistError, LIMITS } from '../base/index.ts'
 import { FILE_TYPE, type FlistIndex, KeySet } from '../flist/index.ts'
 import { type BlockRef, decodeBlock, prepareCodec, type WholeStore } from '../store/index.ts'
@@ -41,6 +42,8 @@ export interface CheckResult {
 
 const FAULTS_MAX = 10_000
 const AT_ONCE = 32
+/** Blocks that are seen at once between two looks at what else there is to do. */
+const BLOCKS_PER_TURN = 256
 
 /**
  * Looks for every block of an archive in every store that should have it. Throws FLIST_STORE_*, FLIST_TIMEOUT where a store does not answer
@@ -59,6 +62,16 @@ export async function checkBlocks(request: CheckRequest, signal: AbortSignal): P
   for (const { row, nth, block } of rows) {
     if (firsts[block] === 0) continue
     if (failure !== undefined || signal.aborted) break
+    const seen = request.deep ? 0 : seenAtOnce(request, row, nth)
+    if (seen > 0) {
+      result.checks += seen
+      result.blocks += 1
+      bytes += plainBytes(index, row, nth)
+      if (result.blocks % BLOCKS_PER_TURN !== 0) continue
+      onProgress?.(bytes, index.contentBytes)
+      await nextTurn()
+      continue
+    }
     await slots.take()
     const work = checkOne(request, row, nth, result, signal)
       .catch((error: unknown) => void (failure ??= error))
@@ -75,6 +88,20 @@ export async function checkBlocks(request: CheckRequest, signal: AbortSignal): P
   if (failure !== undefined) throw failure
   signal.throwIfAborted()
   return result
+}
+
+/** How many stores should have the block, where all of them are seen to have it without waiting; else 0. */
+function seenAtOnce({ index, stores }: CheckRequest, row: number, nth: number): number {
+  const { hashBytes, ids, first } = index
+  const at = ((first[row] ?? 0) + nth) * hashBytes
+  const id = ids.subarray(at, at + hashBytes)
+  let takers = 0
+  for (const store of stores) {
+    if (!takes(store, id)) continue
+    if (!store.hasNow(id)) return 0
+    takers += 1
+  }
+  return takers
 }
 
 async function checkOne(

@@ -11,6 +11,8 @@ export interface BlockSource {
   get(id: Buffer, signal: AbortSignal): Promise<Buffer | undefined>
   /** Whether the block is here, without its bytes, where that can be asked. Throws as `get`. */
   has?(id: Buffer, signal: AbortSignal): Promise<boolean>
+  /** True where the block is seen to be here without waiting for anybody; false says nothing. */
+  hasNow?(id: Buffer): boolean
   [Symbol.asyncDispose](): Promise<void>
 }
 

@@ -49,17 +49,23 @@ export class DirSource implements BlockSource {
 
   async has(id: Buffer, signal: AbortSignal): Promise<boolean> {
     const hex = id.toString('hex')
-    const isThere = (path: string): Promise<Buffer | undefined> =>
+    const isThere = (flat: boolean): Promise<Buffer | undefined> =>
       this.#call((done) => {
-        stat(path, (error, about) => {
-          if (error !== null) done(absent(error) ? undefined : error)
-          else done(undefined, about.isFile() && about.size > 0 ? THERE : undefined)
+        stat(this.#path(hex, flat), (error, about) => {
+          if (error !== null) return done(absent(error) ? undefined : error)
+          if (!flat) this.#local.note(hex.slice(0, 2), about.dev)
+          done(undefined, about.isFile() && about.size > 0 ? THERE : undefined)
         })
       }, signal)
-    if ((await isThere(this.#path(hex, false))) !== undefined) return true
-    if ((await isThere(this.#path(hex, true))) !== undefined) return true
+    if ((await isThere(false)) !== undefined) return true
+    if ((await isThere(true)) !== undefined) return true
     await this.#call((done) => needFolder(this.#root, done), signal)
     return false
+  }
+
+  hasNow(id: Buffer): boolean {
+    const hex = id.toString('hex')
+    return this.#local.holds(hex.slice(0, 2), hex)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -17,6 +17,8 @@ export interface WholeStore extends AsyncDisposable {
   readonly end: number
   /** Whether the block is there, and by the cheapest question the store understands. Throws FLIST_STORE_*, FLIST_TIMEOUT, FLIST_INTERRUPTED. */
   has(id: Buffer, signal: AbortSignal): Promise<boolean>
+  /** True where the block is seen to be there without waiting for anybody; false says nothing, and nothing is thrown. */
+  hasNow(id: Buffer): boolean
   /** The stored bytes. Throws as `has`. */
   get(id: Buffer, signal: AbortSignal): Promise<Buffer | undefined>
   /** Puts a block in the place of what is there under its id. Throws as `has`, and FLIST_USAGE for a store that cannot be written. */
@@ -39,6 +41,7 @@ export async function openWholeStore(route: StoreRoute, baseDir: string, trusted
     get: (id, signal) => source.get(id, signal),
     has: (id, signal) =>
       raw.has === undefined ? writer().then((opened) => opened.has(id, signal)) : asked(raw, id, signal),
+    hasNow: (id) => raw.hasNow?.(id) ?? false,
     async replace(id, stored, signal) {
       if (scheme !== 'dir') return (await writer()).put(id, stored, signal)
       const folder = new DirSink(name, path)

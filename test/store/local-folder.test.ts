@@ -37,6 +37,21 @@ void t.test('leaves everything else to another way', { skip }, async (t) => {
   for (const name of ['large', 'link', 'folder', 'empty', 'none']) t.equal(folder.read('aa', name), undefined, name)
 })
 
+void t.test('holds() sees what is a block, once its folder was seen', { skip }, async (t) => {
+  const root = t.testdir(TREE)
+  const folder = new LocalFolder(root)
+  t.equal(folder.holds('aa', 'small'), false, 'nothing is known yet')
+  symlinkSync('small', join(root, 'aa/link'))
+  mkdirSync(join(root, 'aa/folder'))
+  t.equal((await eventually(folder, 'aa', 'small'))?.toString(), 'stored')
+  // A slow disk makes it look away for a moment.
+  for (let tries = 0; tries < 6000 && !folder.holds('aa', 'small'); tries += 1) {
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+  for (const name of ['link', 'folder', 'empty', 'none']) t.equal(folder.holds('aa', name), false, name)
+  t.equal(folder.holds('bb', 'other'), false, 'a folder that was not seen')
+})
+
 void t.test('a folder on another file system is not read', async (t) => {
   const folder = new LocalFolder('/proc')
   for (let tries = 0; tries < 5; tries += 1) {
