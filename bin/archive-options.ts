@@ -3,7 +3,7 @@ import { FlistError, Log, parseDuration, parseSize } from '../lib/base/index.ts'
 import type { ArchiveReport, ArchiveWords, OpenedArchive } from '../lib/commands/open-archive.ts'
 import type { ContentWords } from '../lib/commands/open-content.ts'
 import { write } from './output.ts'
-import type { Context } from './verb.ts'
+import { collect, type Context } from './verb.ts'
 
 /** What verbs that take an archive have in common. */
 export interface ArchiveOptions {
@@ -27,7 +27,6 @@ export function addArchiveOptions(command: Command): Command {
 }
 
 export function addContentOptions(command: Command): Command {
-  const collect = (value: string, list: string[] = []): string[] => [...list, value]
   return addArchiveOptions(command)
     .option('-s, --store <[xx-xx=]url>', 'where blocks come from, as for mount (repeatable)', collect)
     .option('--cache-size <size>', 'most the cache may hold, as for mount')

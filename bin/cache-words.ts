@@ -3,7 +3,7 @@ import { describeError, FlistError, Log, parseDuration, parseSize } from '../lib
 import type { PinRequest } from '../lib/commands/cache-pin.ts'
 import { EXAMPLES } from './examples.ts'
 import { write } from './output.ts'
-import { type Context, verb } from './verb.ts'
+import { collect, type Context, verb } from './verb.ts'
 
 type Done = (code: number) => void
 
@@ -107,7 +107,6 @@ interface PinWords {
 }
 
 function addPin(cache: Command, context: Context, done: Done): void {
-  const collect = (value: string, list: string[] = []): string[] => [...list, value]
   job(cache, 'pin', 'keep all blocks of an archive once they are there')
     .argument('<archive>', 'as for mount; or the digest of one that `cache list` shows')
     .option('--fetch', 'fetch all of its blocks now')

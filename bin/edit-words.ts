@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import type { Command } from 'commander'
 import { FlistError } from '../lib/base/index.ts'
 import { archiveWords, type ArchiveOptions, reportOf } from './archive-options.ts'
-import { type Context, verb } from './verb.ts'
+import { collect, type Context, verb } from './verb.ts'
 
 type Done = (code: number) => void
 
@@ -19,8 +19,6 @@ export function addEditing(program: Command, context: Context, done: Done): void
   addTag(program, context, done)
   addRoute(program, context, done)
 }
-
-const collect = (value: string, list: string[] = []): string[] => [...list, value]
 
 function changing(program: Command, name: string, description: string): Command {
   return verb(program, name, description)

@@ -9,7 +9,7 @@ import {
   quietLog,
   reportOf,
 } from './archive-options.ts'
-import { type Context, verb } from './verb.ts'
+import { collect, type Context, verb } from './verb.ts'
 
 /** Exit code for what was done in part. */
 const IN_PART = 3
@@ -23,7 +23,6 @@ interface Words extends ContentOptions {
 
 /** `flistfs export`. */
 export function addExport(program: Command, context: Context, done: (code: number) => void): void {
-  const collect = (value: string, list: string[] = []): string[] => [...list, value]
   const command = verb(program, 'export', 'make a container image of an archive')
     .argument('<archive>', 'as for mount')
     .argument('<image>', 'oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME], or REGISTRY/NAME:TAG')

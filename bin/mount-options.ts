@@ -2,6 +2,7 @@ import { Command, Option } from 'commander'
 import { FlistError, LOG_LEVELS, type LogLevel, parseDuration, parseSize } from '../lib/base/index.ts'
 import { parseMetricsAddress } from '../lib/commands/metrics-address.ts'
 import type { MountRequest } from '../lib/commands/mount.ts'
+import { collect } from './verb.ts'
 
 /** The options of `mount` as commander hands them over. */
 interface Words {
@@ -33,7 +34,6 @@ interface Words {
 }
 
 export function addMountOptions(command: Command): Command {
-  const collect = (value: string, list: string[] = []): string[] => [...list, value]
   return command
     .argument('<archive>', 'a path, a URL, or user/name.flist on a hub')
     .argument('<directory>', 'an existing folder')

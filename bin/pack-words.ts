@@ -1,17 +1,16 @@
-import { type Command, InvalidArgumentError, Option } from 'commander'
+import type { Command } from 'commander'
 import { displaySize } from '../lib/base/index.ts'
 import type { PackResult, PackWords } from '../lib/commands/pack.ts'
 import { reportOf } from './archive-options.ts'
-import { type Context, verb } from './verb.ts'
+import { addMakingOptions, type MakingOptions, makingWords } from './making-options.ts'
+import { collect, type Context, verb } from './verb.ts'
 
 /** Exit code for what was done in part. */
 const IN_PART = 3
 /** Problems that are told one by one. */
 const TOLD_MAX = 50
 
-interface Words {
-  readonly store?: string[]
-  readonly format: 'fl' | 'v1'
+interface Words extends MakingOptions {
   readonly base?: string
   readonly exclude?: string[]
   readonly owner?: string
@@ -20,22 +19,17 @@ interface Words {
   readonly mtime?: string
   readonly oneFileSystem?: true
   readonly follow?: true
-  readonly keepPassword?: true
-  readonly sign?: string[]
   readonly sync: boolean
-  readonly jobs?: number
   readonly cache?: string
   readonly hub?: string
 }
 
 /** `flistfs pack`. */
 export function addPack(program: Command, context: Context, done: (code: number) => void): void {
-  const collect = (value: string, list: string[] = []): string[] => [...list, value]
-  verb(program, 'pack', 'make an archive of a folder or a tar')
+  const command = verb(program, 'pack', 'make an archive of a folder or a tar')
     .argument('<source>', 'a folder, a tar (gzip, zstd), or - for a tar on standard input')
     .argument('<archive>', 'the file to write')
-    .option('-s, --store <[xx-xx=]url>', 'where blocks go; several for ranges or copies (repeatable)', collect)
-    .addOption(new Option('--format <format>', 'fl, or the older v1').choices(['fl', 'v1']).default('fl'))
+  addMakingOptions(command)
     .option('--base <archive>', 'an older archive of the folder: files that did not change are not read again')
     .option('--exclude <pattern>', 'leave out what matches, as in tar (repeatable)', collect)
     .option('--owner <user>', 'give all to this user: a name, a number, or name:number')
@@ -44,10 +38,7 @@ export function addPack(program: Command, context: Context, done: (code: number)
     .option('--mtime <time>', 'give all this time: @SECONDS, a date, or the path of a file that has it')
     .option('--one-file-system', 'leave out what is mounted in the folder')
     .option('--follow', 'pack what symbolic links lead to in their place')
-    .option('--keep-password', 'leave passwords and tokens of stores in the archive')
-    .option('--sign <keyfile>', 'sign the archive with this private key (repeatable)', collect)
     .option('--no-sync', 'do not wait for the disk: faster, but a power cut may take blocks and leave the archive')
-    .option('-j, --jobs <count>', 'threads that make blocks; one a core where nothing is said', count)
     .option('--cache <dir>', 'folder of the cache, for --base')
     .option('--hub <url>', 'the hub that user/name.flist of --base is on')
     .action(async (source: string, archive: string, words: Words) => {
@@ -63,9 +54,7 @@ function packWords(source: string, archive: string, words: Words): PackWords {
   return {
     source,
     archive,
-    format: words.format,
-    stores: words.store ?? [],
-    keepPassword: words.keepPassword ?? false,
+    ...makingWords(words),
     base: words.base,
     cacheDir: words.cache,
     hub: words.hub,
@@ -77,14 +66,7 @@ function packWords(source: string, archive: string, words: Words): PackWords {
     oneFileSystem: words.oneFileSystem ?? false,
     follow: words.follow ?? false,
     sync: words.sync,
-    threads: words.jobs,
-    sign: words.sign ?? [],
   }
-}
-
-function count(text: string): number {
-  if (/^\d{1,3}$/.test(text) && Number(text) >= 1 && Number(text) <= 64) return Number(text)
-  throw new InvalidArgumentError('a number from 1 to 64 is wanted.')
 }
 
 function tell(context: Context, { problems, problemCount }: PackResult): void {

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { archiveWords, type ArchiveOptions, reportOf } from './archive-options.ts'
 import { table } from './output.ts'
-import { type Context, verb } from './verb.ts'
+import { collect, type Context, verb } from './verb.ts'
 
 type Done = (code: number) => void
 
@@ -13,7 +13,6 @@ interface SignWords extends ArchiveOptions {
 
 /** `flistfs sign` and `flistfs keygen`. */
 export function addSigning(program: Command, context: Context, done: Done): void {
-  const collect = (value: string, list: string[] = []): string[] => [...list, value]
   verb(program, 'sign', 'sign an archive with an ed25519 key')
     .argument('<archive>', 'as for mount')
     .requiredOption('-k, --key <file>', 'a private key, of keygen, OpenSSH or OpenSSL (repeatable)', collect)

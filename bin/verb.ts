@@ -8,6 +8,11 @@ export interface Context {
   readonly signal: AbortSignal
 }
 
+/** For an option that may be given several times. */
+export function collect(value: string, list: string[] = []): string[] {
+  return [...list, value]
+}
+
 /** A verb with what all verbs have. */
 export function verb(program: Command, name: string, description: string): Command {
   return program

@@ -4,7 +4,7 @@ import type { VerifyOutcome, VerifyRequest } from '../lib/commands/verify.ts'
 import { addArchiveOptions, type ArchiveOptions, archiveWords, reportOf } from './archive-options.ts'
 import { signatureRows } from './look-texts.ts'
 import { table } from './output.ts'
-import { type Context, verb } from './verb.ts'
+import { collect, type Context, verb } from './verb.ts'
 
 /** Exit code for damage that is still there. */
 const DAMAGED = 12
@@ -23,7 +23,6 @@ interface VerifyWords extends ArchiveOptions {
 
 /** `flistfs verify`. */
 export function addVerify(program: Command, context: Context, done: (code: number) => void): void {
-  const collect = (value: string, list: string[] = []): string[] => [...list, value]
   addArchiveOptions(verb(program, 'verify', 'check an archive, and its blocks in each store'))
     .argument('<archive>', 'as for mount')
     .option('--blocks', 'look for every block in every store that should have it')

@@ -1,7 +1,7 @@
 import { writeSync } from 'node:fs'
 import { isatty } from 'node:tty'
 import { FlistError, type Log, systemCode } from '../base/index.ts'
-import { unpackTar, type UnpackTarResult, unpackTree, type UnpackResult } from '../make/index.ts'
+import { type UnpackRequest, type UnpackResult, unpackTar, type UnpackTarResult, unpackTree } from '../make/index.ts'
 import { TemporaryFile } from '../system/index.ts'
 import type { Sink } from './look.ts'
 import { type ArchiveReport, type ArchiveWords, openArchive } from './open-archive.ts'
@@ -16,22 +16,16 @@ export interface UnpackOutcome extends UnpackResult {
 
 /** Restores an archive's tree in a folder. Throws what opening the archive and `unpackTree` throw. */
 export async function unpackArchive(
-  words: ArchiveWords & ContentWords & { readonly directory: string },
+  words: UnpackWords & { readonly directory: string },
   report: ArchiveReport,
   log: Log,
   signal: AbortSignal,
 ): Promise<UnpackOutcome> {
-  using archive = await openArchive(words, report, signal)
-  const { index, name } = archive
-  await using supply = await openSupply(archive, words, log)
-  const progress = showProgress(report.progress, 'Unpacking', isatty(2), name)
   const { directory } = words
-  try {
-    const result = await unpackTree({ index, directory, supply, onProgress: progress.onProgress }, signal)
-    return { archive: name, digest: index.digest, directory, ...result }
-  } finally {
-    progress.end()
-  }
+  const { result, ...from } = await restoring(words, report, log, signal, (tools) => {
+    return unpackTree({ ...tools, directory }, signal)
+  })
+  return { ...from, directory, ...result }
 }
 
 export interface UnpackTarOutcome extends UnpackTarResult {
@@ -40,27 +34,44 @@ export interface UnpackTarOutcome extends UnpackTarResult {
   readonly tar: string
 }
 
-/** Writes an archive's tree as a tar into a file, which gets its name when it is whole, or where `sink` leads. Throws as `unpackArchive` does. */
+/** Writes an archive's tree as a tar into a file, which gets its name when it is whole, or where `stdout` leads. Throws as `unpackArchive` does. */
 export async function unpackToTar(
-  words: ArchiveWords & ContentWords & { readonly tar: string },
+  words: UnpackWords & { readonly tar: string },
   stdout: (Sink & { flush(): void }) | undefined,
   report: ArchiveReport,
   log: Log,
   signal: AbortSignal,
 ): Promise<UnpackTarOutcome> {
+  const { tar } = words
+  const { result, ...from } = await restoring(words, report, log, signal, async (tools) => {
+    if (stdout !== undefined) return unpackTar({ ...tools, sink: stdout }, signal).finally(() => stdout.flush())
+    using file = new TarFile(tar)
+    const done = await unpackTar({ ...tools, sink: file }, signal)
+    file.publish()
+    return done
+  })
+  return { ...from, tar, ...result }
+}
+
+type UnpackWords = ArchiveWords & ContentWords
+type Tools = Pick<UnpackRequest, 'index' | 'supply' | 'onProgress'>
+
+/** Opens an archive and the way to its blocks for one pass over all of it. */
+async function restoring<Result>(
+  words: UnpackWords,
+  report: ArchiveReport,
+  log: Log,
+  signal: AbortSignal,
+  work: (tools: Tools) => Promise<Result>,
+): Promise<{ readonly archive: string; readonly digest: string; readonly result: Result }> {
   using archive = await openArchive(words, report, signal)
   const { index, name } = archive
   await using supply = await openSupply(archive, words, log)
   const progress = showProgress(report.progress, 'Unpacking', isatty(2), name)
-  using file = stdout === undefined ? new TarFile(words.tar) : undefined
-  const sink = stdout ?? file
   try {
-    if (sink === undefined) throw new TypeError('a tar goes somewhere')
-    const result = await unpackTar({ index, supply, sink, onProgress: progress.onProgress }, signal)
-    file?.publish()
-    return { archive: name, digest: index.digest, tar: words.tar, ...result }
+    const result = await work({ index, supply, onProgress: progress.onProgress })
+    return { archive: name, digest: index.digest, result }
   } finally {
-    stdout?.flush()
     progress.end()
   }
 }

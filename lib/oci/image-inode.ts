@@ -1,21 +1,9 @@
 import { LIMITS } from '../base/index.ts'
-import type { TarEntry, TarXattr } from './tar/tar-entry.ts'
+import type { TarEntry, TarType, TarXattr } from './tar/tar-entry.ts'
 
 /** What a name in an image stands for. */
-export interface ImageInode {
-  type: 'file' | 'symlink' | 'character' | 'block' | 'directory' | 'fifo'
-  /** The 12 bits of permissions. */
-  mode: number
-  uid: number
-  gid: number
-  size: number
-  /** Seconds, and nanoseconds from 0 to 999999999. */
-  mtime: number
-  mtimeNs: number
-  target: Buffer
-  major: number
-  minor: number
-  xattrs: readonly TarXattr[]
+export interface ImageInode extends Omit<TarEntry, 'name' | 'type' | 'sparse'> {
+  type: Exclude<TarType, 'hardlink'>
   /** Where its bytes are: a layer from 0, and an entry of it from 0. */
   layer: number
   entry: number
