@@ -1,5 +1,5 @@
 import { execFile, spawnSync } from 'node:child_process'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { connect, createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -37,6 +37,8 @@ export interface RegistryWishes {
 export async function startRegistry(t: Test, name: string, wishes: RegistryWishes = {}): Promise<Registry> {
   const { address = '::1', plain = false, open = false } = wishes
   const dir = join(t.testdirName, name)
+  // What an earlier run has left would be images that nobody pushed.
+  rmSync(dir, { recursive: true, force: true })
   mkdirSync(join(dir, 'data'), { recursive: true })
   const at = address.includes(':') ? `[${address}]` : address
   writeFileSync(join(dir, 'htpasswd'), `${USER}:${HASH}\n`)
