@@ -47,7 +47,6 @@ export interface PackResult extends MadeArchive {
 export async function packFolder(request: PackRequest, signal: AbortSignal): Promise<PackResult> {
   const fd = openSource(request.source)
   const problems = new Problems()
-  const options = walkOptions(request)
   const counting = new AbortController()
   let walk: FolderWalk | undefined
   let total: number | undefined
@@ -58,6 +57,8 @@ export async function packFolder(request: PackRequest, signal: AbortSignal): Pro
   let counted: Promise<void> | undefined
   try {
     await using maker = await ArchiveMaker.open({ ...request, onBytes }, signal)
+    // Now that the folders of the stores are there: one that lies in the source is refused.
+    const options = walkOptions(request)
     walk = new FolderWalk(maker, problems, options, signal)
     if (request.onProgress !== undefined) {
       counted = countFolder(fd, options, counting.signal).then((bytes) => void (total = bytes))
