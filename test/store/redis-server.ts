@@ -1,5 +1,8 @@
 import { execFileSync, spawn } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { connect, type NetConnectOpts, type Server } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
 import { quietPort } from '../server-program.ts'
@@ -28,7 +31,9 @@ export interface Redis {
 
 /** A real server on 127.0.0.1, ::1 and a unix socket; ready when this returns. */
 export async function startRedis(t: Test, options: readonly string[] = [], wantedPort?: number): Promise<Redis> {
-  const dir = t.testdir()
+  // t.testdir() is longer than a socket's address may be.
+  const dir = mkdtempSync(join(tmpdir(), 'flistfs-redis-'))
+  t.teardown(() => rmSync(dir, { recursive: true, force: true }))
   for (let tried = 1; ; tried += 1) {
     try {
       return await start(t, dir, options, wantedPort ?? (await quietPort('127.0.0.1', '::1')))
