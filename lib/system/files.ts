@@ -23,9 +23,7 @@ const cFlistxattr = late('long flistxattr(int fd, uint8_t *into, size_t size)')
 const cListxattr = late('long listxattr(const uint8_t *path, _Out_ uint8_t *into, size_t size)')
 const cLlistxattr = late('long llistxattr(const uint8_t *path, _Out_ uint8_t *into, size_t size)')
 const cGetxattr = late('long getxattr(const uint8_t *path, const uint8_t *name, _Out_ uint8_t *into, size_t size)')
-const cLgetxattr = late(
-  'long lgetxattr(const uint8_t *path, const uint8_t *name, _Out_ uint8_t *into, size_t size)',
-)
+const cLgetxattr = late('long lgetxattr(const uint8_t *path, const uint8_t *name, _Out_ uint8_t *into, size_t size)')
 
 /** `struct statx` of `include/uapi/linux/stat.h`, bytes. */
 const STATX = {

@@ -20,9 +20,7 @@ const cMmap = late('void *mmap(void *address, size_t length, int protection, int
 const cMunmap = late('int munmap(void *address, size_t length)')
 const cMadvise = late('int madvise(void *address, size_t length, int advice)')
 const cUtimensat = late('int utimensat(int dir, const char *path, const uint8_t *times, int flags)')
-const cSetxattr = late(
-  'int setxattr(const char *path, const char *name, const uint8_t *value, size_t size, int flags)',
-)
+const cSetxattr = late('int setxattr(const char *path, const char *name, const uint8_t *value, size_t size, int flags)')
 const cFcntl = late('int fcntl(int fd, int command, int argument)')
 const cDup2 = late('int dup2(int from, int to)')
 const cSetsid = late('int setsid()')
