@@ -192,7 +192,7 @@ t.test(`a Debian ${SUITE} that boots`, { skip }, async (t) => {
         t.equal(await guest.ok('ls -A /var/cache/flistfs/v1/rw'), '', 'with the changes that were to be thrown away')
         t.match(
           await guest.ok(
-            `export FLISTFS_RUNTIME=${RECORDS}; flistfs ${KEPT}; ls -N /mnt/kept/root; flistfs umount /mnt/kept`,
+            `export FLISTFS_RUNTIME=${RECORDS}; flistfs ${KEPT}; ls -1N /mnt/kept/root; flistfs umount /mnt/kept`,
           ),
           new RegExp(`^${what}$`, 'm'),
           'those that were to be kept are there',
