@@ -11,7 +11,7 @@ import { constants, Script } from 'node:vm'
 /** The program's file: its name tells what is in it. */
 declare const PROGRAM: string
 
-/** Milliseconds after its start a server stands, and has time. */
+/** Milliseconds after it says that it serves, a server has time. */
 const KEEP_AFTER_MS = 3000
 
 type Wrapped = (exports: object, require: NodeJS.Require, module: object, filename: string, dirname: string) => void
@@ -66,7 +66,10 @@ function runKept(filename: string, path: string): void {
   const program = script.runInThisContext() as Wrapped
   program(module.exports as object, require, module, filename, __dirname)
   if (cachedData !== undefined && script.cachedDataRejected === false) return
-  setTimeout(() => keep(path, script.createCachedData()), KEEP_AFTER_MS).unref()
+  // Not from the start: a first mount may compile its archive for long, and has run little of what serves.
+  process.once('flistfs-serves', () => {
+    setTimeout(() => keep(path, script.createCachedData()), KEEP_AFTER_MS).unref()
+  })
 }
 
 const path = keptAt(process.argv[2])

@@ -60,6 +60,8 @@ export class Server implements ServerShare {
   /** The mount came in, or did not. */
   arrived(): void {
     this.#awaited -= 1
+    // For bin/launch.ts: what a start needs has been compiled.
+    ;(process as NodeJS.EventEmitter).emit('flistfs-serves')
     this.#endWithLast()
   }
 
