@@ -130,6 +130,8 @@ class Heirs {
   readonly #server: Server
   readonly #signal: AbortSignal
   readonly #ready: { mount: ServedMount; record: MountRecord }[] = []
+  /** Those that cannot be gone on with as they are. */
+  readonly #late: Estate[] = []
 
   constructor(server: Server, signal: AbortSignal) {
     this.#server = server
@@ -142,16 +144,23 @@ class Heirs {
     try {
       const { indexPath, digest } = estate.plan.words
       this.#take(estate, openIndex(indexPath, digest))
-    } catch (error) {
-      this.#later(estate, error)
+    } catch {
+      if (this.#server.await()) this.#late.push(estate)
     }
   }
 
-  /** Serves all that is ready. */
+  /** Serves all that is ready, and makes the rest ready meanwhile: now the old server is gone. */
   begin(): void {
     for (const { mount, record } of this.#ready) {
       mount.stands({ connection: record.connection, overlay: record.rw?.overlay ?? -1 })
       this.#server.inherit(mount)
+    }
+    for (const estate of this.#late.splice(0)) {
+      const log = openLog(estate.plan.words)
+      void this.#untilReady(estate, log).finally(() => {
+        log.close()
+        this.#server.arrived()
+      })
     }
   }
 
@@ -180,29 +189,20 @@ class Heirs {
     this.#ready.push({ mount: this.#server.prepare(plan, held, index), record })
   }
 
-  #later(estate: Estate, why: unknown): void {
-    if (!this.#server.await()) return
-    const log = openLog(estate.plan.words)
-    void this.#untilReady(estate, log, why).finally(() => {
-      log.close()
-      this.#server.arrived()
-    })
-  }
-
-  async #untilReady(estate: Estate, log: Log, why: unknown): Promise<void> {
+  /** Tries until it comes to something: first of all the index is made again, if that is what it lacks. */
+  async #untilReady(estate: Estate, log: Log): Promise<void> {
     const { record, plan } = estate
-    let error = why
+    const heirs = new Heirs(this.#server, this.#signal)
     for (;;) {
-      log.error('no server can go on for now', { directory: record.directory, error: describeError(error) })
-      await sleep(TRY_EVERY_MS, undefined, { signal: this.#signal }).catch(() => takeAway(record.directory, MNT.DETACH))
       if (!readMounts().some((entry) => isMountOf(entry, record))) return forgetMount(record)
       try {
-        this.#take(estate, await openAgain(plan.words))
-        this.begin()
-        return await this.register('what it lacked is back')
-      } catch (again) {
-        error = again
+        heirs.#take(estate, await openAgain(plan.words))
+        heirs.begin()
+        return await heirs.register('what it lacked is back')
+      } catch (error) {
+        log.error('no server can go on for now', { directory: record.directory, error: describeError(error) })
       }
+      await sleep(TRY_EVERY_MS, undefined, { signal: this.#signal }).catch(() => takeAway(record.directory, MNT.DETACH))
     }
   }
 }
