@@ -5,6 +5,7 @@ import { machineLines } from './machine.ts'
 import { table } from './report.ts'
 import type { Bench, Outcome, Row } from './row.ts'
 import { compile } from './rows/compile.ts'
+import { killed } from './rows/killed.ts'
 import { link } from './rows/link.ts'
 import { convert, pack, unpack } from './rows/make.ts'
 import { many } from './rows/many.ts'
@@ -30,6 +31,7 @@ const ROWS: readonly Row[] = [
   memory,
   many,
   program,
+  killed,
   link,
   requests,
   pack,

@@ -17,8 +17,8 @@ const HERD = 200
 const FINISH_MS = 180_000
 /** A machine that is slow at starting servers may have one killed many times before it answers. */
 const PATIENCE = '150s'
-/** Descriptors of a server that has nothing to do but hold its cache. */
-const DESCRIPTORS_MAX = 80
+/** Descriptors of a server that has nothing to do but hold its cache; idle connections to stores close after seconds. */
+const DESCRIPTORS_MAX = 72
 const SETTLE_MS = 60_000
 const SAMPLE_MS = 1000
 const TENTHS = 10
@@ -304,7 +304,9 @@ export class Torture {
     const supervisors = new Set(victims.map(({ supervisor }) => supervisor))
     const servers = [...supervisors].flatMap(serversOf)
     if (servers.length !== 1) this.#fault(`${servers.length} servers for ${victims.length} mounts`)
-    await until(() => servers.every((pid) => dropped(pid).length === 0), SETTLE_MS).catch(() => undefined)
+    const settled = (pid: number): boolean =>
+      dropped(pid).length === 0 && descriptorsOf(pid).length <= DESCRIPTORS_MAX
+    await until(() => servers.every(settled), SETTLE_MS).catch(() => undefined)
     for (const pid of servers) {
       const held = dropped(pid)
       const open = descriptorsOf(pid)
