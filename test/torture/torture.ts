@@ -304,8 +304,7 @@ export class Torture {
     const supervisors = new Set(victims.map(({ supervisor }) => supervisor))
     const servers = [...supervisors].flatMap(serversOf)
     if (servers.length !== 1) this.#fault(`${servers.length} servers for ${victims.length} mounts`)
-    const settled = (pid: number): boolean =>
-      dropped(pid).length === 0 && descriptorsOf(pid).length <= DESCRIPTORS_MAX
+    const settled = (pid: number): boolean => dropped(pid).length === 0 && descriptorsOf(pid).length <= DESCRIPTORS_MAX
     await until(() => servers.every(settled), SETTLE_MS).catch(() => undefined)
     for (const pid of servers) {
       const held = dropped(pid)
