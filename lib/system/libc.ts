@@ -4,7 +4,7 @@ import { errnoName, FlistError, type FlistErrorCode, invariant } from '../base/i
 import { late, libc } from './late.ts'
 
 /**
- * Every foreign call of the project is declared here, or in `files.ts` (x86-64 and arm64 Linux; glibc or musl).
+ * Every foreign call of the project is declared here, in `files.ts` or in `entries.ts` (x86-64 and arm64 Linux; glibc or musl).
  * Each returns what the C function returns; `errno()` is valid right after a failed call.
  */
 type ForeignFunction = ReturnType<typeof libc.func>
