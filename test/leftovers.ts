@@ -10,8 +10,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 const FUSECTL = '/sys/fs/fuse/connections'
 /** Where tap's own folders of tests are. */
 const FIXTURES = resolve(import.meta.dirname, '../.tap/fixtures')
-/** Of the run itself. */
-const PUBLISHED = 'published'
+/** Of the run itself; and what a torture that failed has written to be looked at, which it has named. */
+const EXPECTED = /^(?:published|flistfs-torture--?\d+\.log)$/
 
 const folder = resolve(process.argv[2] ?? '')
 /** What is ending by itself has so long. */
@@ -75,6 +75,6 @@ for (const { directory, minor } of mounts()) {
   left.push(`mount ${directory}`)
   if (directory.startsWith(`${folder}/`)) unmount(directory, minor)
 }
-for (const name of readdirSync(folder)) if (name !== PUBLISHED) left.push(`file ${join(folder, name)}`)
+for (const name of readdirSync(folder)) if (!EXPECTED.test(name)) left.push(`file ${join(folder, name)}`)
 for (const what of left) console.log(`not ok - left by the tests: ${what}`)
 process.exitCode = left.length > 0 ? 1 : 0

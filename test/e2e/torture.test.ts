@@ -5,6 +5,7 @@ import t from 'tap'
 import { NO_MOUNT, PROJECT } from './lab.ts'
 
 const SECONDS = 45
+const OUTPUT_BYTES_MAX = 64 * 1024 * 1024
 /** Milliseconds; the run gives up by itself before that. */
 const TIMEOUT_MS = (SECONDS + 600) * 1000
 
@@ -16,7 +17,7 @@ void t.test('a short torture', { skip: NO_MOUNT, timeout: TIMEOUT_MS }, async (t
   const { NODE_OPTIONS: _taps, ...env } = process.env
   const run = ['--seconds', String(SECONDS), '--seed', seed]
   const { code, output } = await new Promise<{ code: number | null; output: string }>((done) => {
-    const child = execFile('sh', [...words, ...run], { env }, (_error, stdout, stderr) =>
+    const child = execFile('sh', [...words, ...run], { env, maxBuffer: OUTPUT_BYTES_MAX }, (_error, stdout, stderr) =>
       done({ code: child.exitCode, output: stdout + stderr }),
     )
   })

@@ -8,13 +8,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { Lab, NO_MOUNT } from '../e2e/lab.ts'
+import { excerpt } from './report.ts'
 import { Torture } from './torture.ts'
 
 const SECONDS = 600
 /** Milliseconds after its time at which a run is given up, and what is left for cleaning. */
 const GIVE_UP_MS = 400_000
 const CLEAN_MS = 120_000
-const FAULTS_SHOWN = 20
 
 const { values } = parseArgs({
   options: { seconds: { type: 'string' }, seed: { type: 'string' }, calm: { type: 'boolean' } },
@@ -36,17 +36,18 @@ let ending = false
 async function end(why: string | undefined): Promise<never> {
   if (ending) return await new Promise<never>(() => undefined)
   ending = true
-  const faults = [...torture.faults, ...(why === undefined ? [] : [why, ...torture.stuck()])]
+  if (why !== undefined) for (const fault of [why, ...torture.stuck()]) torture.fault(fault)
   for (const line of torture.summary()) console.log(line)
   const logs = lab.logs()
   setTimeout(() => process.exit(1), CLEAN_MS)
   await torture.close()
-  for (const line of await lab.close()) if (why === undefined) faults.push(`left behind: ${line}`)
+  for (const line of await lab.close()) if (why === undefined) torture.fault(`left behind: ${line}`)
+  const { faults, events } = torture
   if (faults.length > 0) {
-    for (const fault of faults.slice(0, FAULTS_SHOWN)) console.log(`FAULT ${fault}`)
+    for (const line of excerpt(events)) console.log(line)
     const record = join(tmpdir(), `flistfs-torture-${seed}.log`)
-    writeFileSync(record, [...torture.events, ...faults.map((fault) => `FAULT ${fault}`), logs].join('\n'))
-    console.log(`what was done, and the logs of the servers: ${record}`)
+    writeFileSync(record, [...events, logs].join('\n'))
+    console.log(`all that was done, and the logs of the servers: ${record}`)
   }
   console.log(`${faults.length === 0 ? 'passed' : `FAILED: ${faults.length} faults`}, seed ${seed}`)
   process.exit(faults.length === 0 ? 0 : 1)

@@ -7,6 +7,7 @@ import { type Lab, type Mounted, PROJECT, until } from '../e2e/lab.ts'
 import type { Stall } from './operations.ts'
 import { descriptorsOf, memoryOf, serversOf, stuck } from './processes.ts'
 import { Random } from './random.ts'
+import { faultLine } from './report.ts'
 import { CacheTorment, changeStores } from './torments.ts'
 import { makeTree, type Packed } from './tree.ts'
 
@@ -41,8 +42,7 @@ interface Victim extends Mounted {
 export class Torture {
   /** What went wrong, one line each. */
   readonly faults: string[] = []
-  /** What was done and when. */
-  readonly events: string[] = []
+  readonly #events: string[] = []
   readonly #lab: Lab
   readonly #options: TortureOptions
   readonly #stores: BlockServer[] = []
@@ -100,6 +100,11 @@ export class Torture {
     return stuck((environment) => environment.includes(`FLISTFS_RUNTIME=${this.#lab.runtime}`))
   }
 
+  /** What was done and what went wrong, in the order of their moments: lines that begin with them. */
+  get events(): string[] {
+    return this.#events.toSorted()
+  }
+
   async close(): Promise<void> {
     for (const ending of this.#endings.splice(0)) await ending()
   }
@@ -134,7 +139,7 @@ export class Torture {
   #checkFlat(): void {
     const [, second = 0, ...rest] = this.#tenths()
     const last = Math.max(0, ...rest.slice(-2))
-    if (last > second + GROWTH_MAX) this.#fault(`memory grew from ${toMib(second)} to ${toMib(last)}`)
+    if (last > second + GROWTH_MAX) this.fault(`memory grew from ${toMib(second)} to ${toMib(last)}`)
   }
 
   #random(nth: number): Random {
@@ -142,7 +147,7 @@ export class Torture {
   }
 
   #note(what: string): void {
-    this.events.push(`${new Date().toISOString()} ${what}`)
+    this.#events.push(`${new Date().toISOString()} ${what}`)
   }
 
   #count(name: string, by = 1): void {
@@ -239,7 +244,7 @@ export class Torture {
       const done = await this.#lab.run('sh', ['-c', script, 'sh', path], { timeoutMs })
       const sums = done.stdout.toString('utf8').split('\n').filter(Boolean)
       const rights = sums.filter((line) => line.startsWith(right)).length
-      if (rights !== HERD) this.#fault(`${rights} of ${HERD} readers of ${path} were right: ${done.stderr}`)
+      if (rights !== HERD) this.fault(`${rights} of ${HERD} readers of ${path} were right: ${done.stderr}`)
       this.#count('herds')
       return `${HERD} readers of ${path}`
     })
@@ -274,9 +279,9 @@ export class Torture {
     const done = await this.#lab.run('sh', [...script, ...words], { timeoutMs })
     const lines = done.stdout.toString('utf8').split('\n').filter(Boolean)
     const last = done.code === 0 ? lines.pop() : undefined
-    for (const line of lines) this.#fault(`${place}: ${line}`)
+    for (const line of lines) this.fault(`${place}: ${line}`, /"at":"([^"]+)"/.exec(line)?.[1])
     if (last === undefined) {
-      this.#fault(`the reader of ${place} ended with ${done.code}: ${done.stderr}`)
+      this.fault(`the reader of ${place} ended with ${done.code}: ${done.stderr}`)
       return
     }
     const { counts, stall } = JSON.parse(last) as { counts: Record<string, number>; stall: Stall }
@@ -289,13 +294,13 @@ export class Torture {
     for (const place of places) {
       const words = ['-r', '--no-dereference', '--exclude=written-*', tree.reference, place]
       const done = await this.#lab.run('diff', words, { timeoutMs: FINISH_MS })
-      if (done.code !== 0) this.#fault(`${place} differs at the end: ${done.stdout.toString('utf8')}${done.stderr}`)
+      if (done.code !== 0) this.fault(`${place} differs at the end: ${done.stdout.toString('utf8')}${done.stderr}`)
     }
     const repair = await this.#lab.flistfs(['cache', 'verify', '--repair', '--cache', this.#lab.cache])
     this.#note(`cache verify --repair ended with ${repair.code}: ${repair.stdout.toString('utf8').trim()}`)
     const verify = await this.#lab.flistfs(['cache', 'verify', '--cache', this.#lab.cache])
     if (verify.code !== 0)
-      this.#fault(`cache verify ended with ${verify.code}: ${verify.stdout.toString('utf8')}${verify.stderr}`)
+      this.fault(`cache verify ended with ${verify.code}: ${verify.stdout.toString('utf8')}${verify.stderr}`)
   }
 
   async #checkLeft(victims: readonly Victim[], before: readonly number[]): Promise<void> {
@@ -303,43 +308,43 @@ export class Torture {
     // They share one.
     const supervisors = new Set(victims.map(({ supervisor }) => supervisor))
     const servers = [...supervisors].flatMap(serversOf)
-    if (servers.length !== 1) this.#fault(`${servers.length} servers for ${victims.length} mounts`)
+    if (servers.length !== 1) this.fault(`${servers.length} servers for ${victims.length} mounts`)
     const settled = (pid: number): boolean => dropped(pid).length === 0 && descriptorsOf(pid).length <= DESCRIPTORS_MAX
     await until(() => servers.every(settled), SETTLE_MS).catch(() => undefined)
     for (const pid of servers) {
       const held = dropped(pid)
       const open = descriptorsOf(pid)
-      if (held.length > 0) this.#fault(`server ${pid} holds ${held.length} removed segments: ${held[0]}`)
-      if (open.length > DESCRIPTORS_MAX)
-        this.#fault(`server ${pid} holds ${open.length} descriptors: ${open.join(' ')}`)
+      if (held.length > 0) this.fault(`server ${pid} holds ${held.length} removed segments: ${held[0]}`)
+      if (open.length > DESCRIPTORS_MAX) this.fault(`server ${pid} holds ${open.length} descriptors: ${open.join(' ')}`)
       this.#endBytes.push(memoryOf(pid, 'VmRSS'))
       this.#peakBytes = Math.max(this.#peakBytes, memoryOf(pid, 'VmHWM'))
     }
     for (const [nth, { supervisor }] of victims.entries()) {
       const now = descriptorsOf(supervisor)
-      if (now.length !== before[nth]) this.#fault(`supervisor ${supervisor} holds ${now.join(' ')}`)
+      if (now.length !== before[nth]) this.fault(`supervisor ${supervisor} holds ${now.join(' ')}`)
     }
     // A process may be in D for a moment; one that stays there is stuck.
     let lines: string[] = []
     await until(() => (lines = this.stuck()).length === 0, SETTLE_MS).catch(() => undefined)
-    for (const line of lines) this.#fault(line)
+    for (const line of lines) this.fault(line)
   }
 
   async #takeDown(victims: readonly Victim[], overlay: string): Promise<void> {
     await this.#lab.ok('umount', [overlay])
     for (const victim of victims) await this.#lab.umount(victim)
-    const left = readdirSync(this.#lab.runtime)
-    if (left.length > 0) this.#fault(`left in the runtime folder: ${left.join(' ')}`)
     // The last mount is gone a moment before its server and supervisor.
     await until(() => this.#lab.servers().length === 0, SETTLE_MS).catch(() => undefined)
     const servers = this.#lab.servers()
-    if (servers.length > 0) this.#fault(`processes left: ${servers.join(' ')}`)
+    if (servers.length > 0) this.fault(`processes left: ${servers.join(' ')}`)
+    const left = readdirSync(this.#lab.runtime)
+    if (left.length > 0) this.fault(`left in the runtime folder: ${left.join(' ')}`)
     await this.#lab.ok('umount', [this.#lab.cache])
   }
 
-  #fault(what: string): void {
+  /** Notes what went wrong, and when it was, where that was not now. */
+  fault(what: string, at?: string): void {
     this.faults.push(what)
-    this.#note(`FAULT ${what}`)
+    this.#events.push(faultLine(what, at))
   }
 }
 

@@ -1,0 +1,23 @@
+import t from 'tap'
+import { excerpt, faultLine } from './report.ts'
+
+/** One a second. */
+function eventsOf(count: number): string[] {
+  return Array.from({ length: count }, (_, nth) => `${new Date(nth * 1000).toISOString()} event ${nth}`)
+}
+
+t.test('excerpt() shows each fault with forty events before it, each once', async (t) => {
+  const events = [...eventsOf(100), faultLine('one', new Date(60_500).toISOString())].toSorted()
+  events.splice(75, 0, faultLine('two'))
+  t.strictSame(excerpt(events), ['[21 events]', ...events.slice(21, 76)])
+  t.strictSame(excerpt(events.slice(59, 63)), events.slice(59, 62))
+  t.strictSame(excerpt(eventsOf(100)), [], 'nothing where all is well')
+})
+
+t.test('excerpt() is short, however many faults there are and however long', async (t) => {
+  const lines = excerpt(Array.from({ length: 50 }, () => faultLine('x'.repeat(10_000))))
+  t.equal(lines.length, 21)
+  t.match(lines[0], /^\S+ FAULT x+ \[\d+ more characters\]$/)
+  t.equal(lines.at(-1), '[30 more faults]')
+  t.ok(lines.join('\n').length < 50_000)
+})
