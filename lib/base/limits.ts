@@ -14,6 +14,8 @@ export const LIMITS = {
   nameBytesMax: 255,
   /** Bytes of a symbolic link's target, `PATH_MAX` less its NUL. */
   linkTargetBytesMax: 4095,
+  /** Bytes of a path in the address of a unix socket: `sun_path` less its NUL, `unix(7)`. */
+  socketPathBytesMax: 107,
   /** Levels of folders below the root. */
   treeDepthMax: 2048,
   /** Inodes (rows) in one archive. */

@@ -1,8 +1,5 @@
-import { errnoName } from '../base/index.ts'
+import { errnoName, LIMITS } from '../base/index.ts'
 import { sendDatagram } from './libc.ts'
-
-/** `sockaddr_un.sun_path`, with room for the zero at the end of a path. */
-const PATH_BYTES_MAX = 107
 
 /** True where a service manager listens (sd_notify(3)). */
 export function isNotified(): boolean {
@@ -19,7 +16,7 @@ export function notifyManager(state: readonly string[], fds: readonly number[] =
   if (!socket) return undefined
   // `@name` is an abstract socket, whose name starts with a zero byte. Others (vsock:) are for virtual machines.
   const address = Buffer.from(socket.startsWith('@') ? `\0${socket.slice(1)}` : socket)
-  if ((address[0] !== 0 && address[0] !== 0x2f) || address.length > PATH_BYTES_MAX) {
+  if ((address[0] !== 0 && address[0] !== 0x2f) || address.length > LIMITS.socketPathBytesMax) {
     return `"${socket}" is no address of a unix socket`
   }
   const number = sendDatagram(address, Buffer.from(state.join('\n')), fds)
