@@ -7,18 +7,12 @@ import t from 'tap'
 import { FlistError } from '../../lib/base/index.ts'
 import { openImage } from '../../lib/oci/open-image.ts'
 import { type ImageSpec, putImage, putInto, sha256, tarOf, writeLayout } from './make-image.ts'
+import { openOptions } from './open-options.ts'
 
 const RUNS = Number(process.env['FLISTFS_FUZZ_RUNS'] ?? 150)
 const NEVER = new AbortController().signal
 const dir = t.testdir({ spool: {} })
-const options = {
-  platform: 'linux/amd64',
-  mirrors: [],
-  plainHttp: [],
-  spoolFolder: join(dir, 'spool'),
-  warn: () => undefined,
-  onBytes: () => undefined,
-}
+const spool = join(dir, 'spool')
 
 const one: ImageSpec = { layers: [{ tar: tarOf([{ name: 'a', data: 'a' }]) }] }
 const two: ImageSpec = { layers: [...one.layers, { tar: tarOf([{ name: 'b', data: 'b' }]), packing: 'zstd' }] }
@@ -27,7 +21,7 @@ async function opened(
   name: string,
   platform = 'linux/amd64',
 ): Promise<{ digest: string; layers: number; platform: string }> {
-  const image = await openImage(name, { ...options, platform }, NEVER)
+  const image = await openImage(name, openOptions(spool, { platform }), NEVER)
   await image.close(true)
   return { digest: image.digest, layers: image.layers.length, platform: image.platform }
 }

@@ -13,6 +13,7 @@ import { readBody, Transport } from '../../../lib/oci/registry/transport.ts'
 import { makeCertificates, NO_OPENSSL } from '../../store/certificates.ts'
 import { tarOf } from '../make-image.ts'
 import { listen, startOdd } from '../odd-registry.ts'
+import { openOptions } from '../open-options.ts'
 
 for (const name of ['REGISTRY_AUTH_FILE', 'XDG_RUNTIME_DIR', 'http_proxy', 'https_proxy']) delete process.env[name]
 const dir = t.testdir({ bin: {}, docker: {}, home: {} })
@@ -70,14 +71,7 @@ t.test('a layer that is given and taken back is given up', async (t) => {
     response.write(blob.bytes.subarray(begin, isWhole ? 1000 : 2000), () => response.destroy())
     return asked < 100
   }
-  const options = {
-    platform: 'linux/amd64',
-    mirrors: [],
-    plainHttp: [],
-    spoolFolder: join(dir, 'spool'),
-    warn: () => undefined,
-    onBytes: () => undefined,
-  }
+  const options = openOptions(join(dir, 'spool'))
   await t.rejects(openImage(`${registry.host}/app:v1`, options, NEVER), { code: 'FLIST_STORE_UNREACHABLE' })
   t.ok(asked < 20, `asked ${asked} times`)
 })

@@ -6,6 +6,7 @@ import t from 'tap'
 import { openImage, type OpenImageOptions } from '../../../lib/oci/open-image.ts'
 import { tarOf } from '../make-image.ts'
 import { listen, type OddRegistry, serve, startOdd } from '../odd-registry.ts'
+import { openOptions } from '../open-options.ts'
 
 for (const name of ['REGISTRY_AUTH_FILE', 'XDG_RUNTIME_DIR', 'http_proxy', 'https_proxy']) delete process.env[name]
 const dir = t.testdir({ docker: {}, home: {} })
@@ -25,15 +26,8 @@ let folders = 0
 
 async function pull(host: string, more: Partial<OpenImageOptions> = {}, signal = NEVER): Promise<string[]> {
   const warnings: string[] = []
-  const options = {
-    platform: 'linux/amd64',
-    mirrors: [],
-    plainHttp: [],
-    spoolFolder: join(dir, `spool${(folders += 1)}`),
-    warn: (text: string) => warnings.push(text),
-    onBytes: () => undefined,
-    ...more,
-  }
+  const warn = (text: string): unknown => warnings.push(text)
+  const options = openOptions(join(dir, `spool${(folders += 1)}`), { warn, ...more })
   const image = await openImage(`${host}/app:v1`, options, signal)
   for (const layer of image.layers) {
     let bytes = 0
@@ -287,14 +281,7 @@ t.test(
     const manifest = registry.blobs.get(registry.manifest.digest)
     const huge = Buffer.from(manifest?.bytes.toString().replace(`"size":${SIZE}`, `"size":${HUGE}`) ?? '')
     registry.blobs.set('v2', { bytes: huge, mediaType: registry.manifest.mediaType })
-    const options = {
-      platform: 'linux/amd64',
-      mirrors: [],
-      plainHttp: [],
-      spoolFolder: join(dir, 'no-room'),
-      warn: () => undefined,
-      onBytes: () => undefined,
-    }
+    const options = openOptions(join(dir, 'no-room'))
     await t.rejects(openImage(`${registry.host}/app:v2`, options, NEVER), {
       code: 'FLIST_CACHE_UNUSABLE',
       message: /are free$/,
