@@ -1,3 +1,4 @@
+import type { ChildProcess } from 'node:child_process'
 import { renameSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -35,27 +36,43 @@ print('"bound"', flush=True)
 while True: print(json.dumps(s.recv(65536).decode()), flush=True)
 `
 
+interface Service {
+  /** What the service manager was told so far. */
+  readonly heard: string[]
+  readonly at: string
+  readonly service: ChildProcess
+}
+
+/** A mount in the foreground, started as systemd starts it, that has said that it is ready. */
+async function startService(lab: Lab, watchdogUs: number): Promise<Service> {
+  const socket = lab.path('notify')
+  const manager = lab.start('env', ['-u', 'FLISTFS_RUNTIME', 'python3', '-c', MANAGER, socket])
+  const heard: string[] = []
+  if (manager.stdout === null) throw new Error('no output')
+  createInterface(manager.stdout).on('line', (line) => heard.push(JSON.parse(line) as string))
+  await until(() => heard.length > 0)
+  const at = lab.folder('at')
+  // systemd names the process it started: our launcher becomes the supervisor.
+  const script = 'export WATCHDOG_PID=$$; exec "$0" mount --foreground -- "$1" "$2"'
+  const env = { NOTIFY_SOCKET: socket, WATCHDOG_USEC: String(watchdogUs) }
+  const service = lab.start('sh', ['-c', script, FLISTFS, SAMPLE, at], { env })
+  await until(() => heard.includes(`READY=1\nSTATUS=${SAMPLE} on ${at}`))
+  return { heard, at, service }
+}
+
+async function killServer(lab: Lab): Promise<void> {
+  const [listed] = JSON.parse((await lab.flistfs(['list', '--json'])).stdout.toString()) as { pid: number }[]
+  process.kill(listed?.pid ?? Number.NaN, 'SIGKILL')
+}
+
 mountTest(
   'a mount in the foreground says when it is ready, and that it lives',
   { skip: lacks('python3') },
   async (t, lab) => {
-    const socket = lab.path('notify')
-    const manager = lab.start('env', ['-u', 'FLISTFS_RUNTIME', 'python3', '-c', MANAGER, socket])
-    const heard: string[] = []
-    if (manager.stdout === null) throw new Error('no output')
-    createInterface(manager.stdout).on('line', (line) => heard.push(JSON.parse(line) as string))
-    await until(() => heard.length > 0)
-    const at = lab.folder('at')
-    // systemd names the process it started: our launcher becomes the supervisor.
-    const script = 'export WATCHDOG_PID=$$; exec "$0" mount --foreground -- "$1" "$2"'
-    const service = lab.start('sh', ['-c', script, FLISTFS, SAMPLE, at], {
-      env: { NOTIFY_SOCKET: socket, WATCHDOG_USEC: '2000000' },
-    })
-    await until(() => heard.includes(`READY=1\nSTATUS=${SAMPLE} on ${at}`))
+    const { heard, at, service } = await startService(lab, 2_000_000)
     t.match(await lab.run('cat', [join(at, 'etc/debian_version')]), { code: 0 })
     await until(() => heard.filter((text) => text === 'WATCHDOG=1').length > 1)
-    const [listed] = JSON.parse((await lab.flistfs(['list', '--json'])).stdout.toString()) as { pid: number }[]
-    process.kill(listed?.pid ?? Number.NaN, 'SIGKILL')
+    await killServer(lab)
     heard.length = 0
     await until(() => heard.includes('WATCHDOG=1'))
     t.match(await lab.run('cat', [join(at, 'etc/debian_version')]), { code: 0 }, 'the next server speaks too')
@@ -69,21 +86,10 @@ mountTest(
   'a server says that it lives when it begins: the one before it may have said so long ago',
   { skip: lacks('python3') },
   async (t, lab) => {
-    const socket = lab.path('notify')
-    const manager = lab.start('env', ['-u', 'FLISTFS_RUNTIME', 'python3', '-c', MANAGER, socket])
-    const heard: string[] = []
-    if (manager.stdout === null) throw new Error('no output')
-    createInterface(manager.stdout).on('line', (line) => heard.push(JSON.parse(line) as string))
-    await until(() => heard.length > 0)
-    const at = lab.folder('at')
-    const script = 'export WATCHDOG_PID=$$; exec "$0" mount --foreground -- "$1" "$2"'
     // Ten hours: nothing is said in between.
-    const env = { NOTIFY_SOCKET: socket, WATCHDOG_USEC: '36000000000' }
-    lab.start('sh', ['-c', script, FLISTFS, SAMPLE, at], { env })
-    await until(() => heard.some((text) => text.startsWith('READY=1')))
+    const { heard, at } = await startService(lab, 36_000_000_000)
     for (let lives = 2; lives < 4; lives += 1) {
-      const [listed] = JSON.parse((await lab.flistfs(['list', '--json'])).stdout.toString()) as { pid: number }[]
-      process.kill(listed?.pid ?? Number.NaN, 'SIGKILL')
+      await killServer(lab)
       await until(() => heard.filter((text) => text === 'WATCHDOG=1').length === lives)
     }
     t.match(await lab.flistfs(['umount', at]), { code: 0 })
