@@ -1,15 +1,6 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import {
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs'
+import { cpSync, existsSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { bundleProgram } from '../../scripts/bundle.ts'
@@ -91,8 +82,7 @@ t.test('a mount loads one file, and of Node hardly more than Node itself', { ski
   check('second')
 
   // In the background, where mounts share a server.
-  mkdirSync(join(dir, 'bin'))
-  for (const name of ['flistfs', 'supervise', 'node']) copyFileSync(join(PROJECT, 'bin', name), join(dir, 'bin', name))
+  for (const name of ['flistfs', 'supervise', 'node']) cpSync(join(PROJECT, 'bin', name), join(dir, 'bin', name))
   const flistfs = (more: readonly string[], options: string): number | null => {
     const line = ['-u', 'NODE_OPTIONS', `NODE_OPTIONS=${options}`, 'sh', join(dir, 'bin/flistfs'), ...more]
     return spawnSync('env', line, { env: env('shared'), timeout: DEADLINE_MS, stdio: ['ignore', 'ignore', 'inherit'] })
