@@ -5,6 +5,7 @@ import {
   isMountOf,
   listMounts,
   mountNamed,
+  type MountEntry,
   type MountListing,
   nameUsers,
   readMounts,
@@ -26,29 +27,36 @@ export async function freeDirectory(
   warn: (message: string) => void,
   signal: AbortSignal,
 ): Promise<FreeDirectory> {
-  const orphan = orphanAt(name)
-  if (orphan !== undefined) await (await import('./upgrade.ts')).adopt(orphan, signal)
-  for (;;) {
-    // The overlay of a writable mount answers for itself although nothing below it does.
-    let users = await clearDead(name, false)
+  let mounts = readMounts()
+  const orphan = orphanAt(mounts, name)
+  if (orphan !== undefined) {
+    await (await import('./upgrade.ts')).adopt(orphan, signal)
+    mounts = readMounts()
+  }
+  for (let isDisconnected = false; ; mounts = readMounts()) {
+    // Before the folder is looked at: the overlay of a writable mount answers for itself although nothing below it does.
+    const users = await clearDead(mounts, name, isDisconnected)
     if (users === undefined) {
+      if (isDisconnected) throw notOurs(name)
       const path = checkDirectory(name)
       if (path !== undefined) return { path, revived: orphan }
-      users = await clearDead(name, true)
+      isDisconnected = true
+      continue
     }
-    if (users === undefined) {
-      throw new FlistError('FLIST_MOUNT_FAILED', `Cannot mount on "${name}": a dead mount that is not ours is there`, {
-        hint: `Unmount it first: umount -l ${name}`,
-      })
-    }
+    isDisconnected = false
     const named = nameUsers(users)
     if (named === '') continue
     warn(`The dead mount on "${name}" is cleared; what stood on it gets errors until it ends: ${named}`)
   }
 }
 
-function orphanAt(name: string): MountListing | undefined {
-  const mounts = readMounts()
+function notOurs(name: string): FlistError {
+  return new FlistError('FLIST_MOUNT_FAILED', `Cannot mount on "${name}": a dead mount that is not ours is there`, {
+    hint: `Unmount it first: umount -l ${name}`,
+  })
+}
+
+function orphanAt(mounts: readonly MountEntry[], name: string): MountListing | undefined {
   const top = mountNamed(mounts, name)
   if (top === undefined) return undefined
   return listMounts(mounts).find((listing) => listing.state === 'orphaned' && isMountOf(top, listing))

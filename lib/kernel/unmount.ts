@@ -93,10 +93,14 @@ function inUse(entry: MountEntry, isDead: boolean): FlistError {
 
 /**
  * Clears a folder whose mount of ours is dead, its server and whoever held its device gone. Returns what stood on it and is cut off;
- * undefined where something else stands there. `isDisconnected`: it said so itself, and without a record its type tells whose it is.
+ * undefined where something else stands there. `mounts` are those of now. `isDisconnected`: it said so itself, and without a record its
+ * type tells whose it is.
  */
-export async function clearDead(directory: string, isDisconnected: boolean): Promise<MountUsers | undefined> {
-  const mounts = readMounts()
+export async function clearDead(
+  mounts: readonly MountEntry[],
+  directory: string,
+  isDisconnected: boolean,
+): Promise<MountUsers | undefined> {
   const top = mountNamed(mounts, directory)
   if (top === undefined) return undefined
   const record = listMounts(mounts).find((listing) => isMountOf(top, listing))
