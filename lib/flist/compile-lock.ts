@@ -1,5 +1,5 @@
 import { closeSync, openSync, readFileSync, renameSync, rmSync, statSync, writeSync } from 'node:fs'
-import { bootId, isOtherBoot, systemCode } from '../base/index.ts'
+import { bootId, isOtherBoot, systemCode, textOf } from '../base/index.ts'
 
 /** Milliseconds after which a lock file without a word in it was left by a process that died making it. */
 const EMPTY_LOCK_MS = 10_000
@@ -62,7 +62,7 @@ function readText(path: string): string | undefined {
 
 /** Field 22 of `/proc/PID/stat`, `proc(5)`: with the pid it names one process. Empty where there is none. */
 function startTime(pid: number): string {
-  const text = readText(`/proc/${pid}/stat`) ?? ''
+  const text = textOf(`/proc/${pid}/stat`)
   // The second field is the program's name in parentheses, and may hold anything.
   return text.slice(text.lastIndexOf(')') + 2).split(' ')[19] ?? ''
 }

@@ -1,5 +1,6 @@
-import { readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { readFileSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
+import { namesIn } from '../base/index.ts'
 import { LAYOUT_VERSION } from './layout.ts'
 
 /** An index file in a cache folder. */
@@ -64,12 +65,4 @@ export function digestRecords(cacheDir: string): DigestRecord[] {
     }
   }
   return found
-}
-
-function namesIn(dir: string): string[] {
-  try {
-    return readdirSync(dir)
-  } catch {
-    return []
-  }
 }

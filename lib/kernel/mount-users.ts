@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { linkOf, namesIn, textOf } from '../base/index.ts'
 import { type MountEntry, readMounts } from './mount-info.ts'
 import { liesIn, type MountOnTop, mountsOn } from './mounts-on.ts'
 
@@ -79,37 +79,12 @@ function usesOf(dir: string, folders: readonly string[], isDead: boolean): Omit<
     if (open > 0) uses.push(`${open} open file${open > 1 ? 's' : ''}`)
     if (mapped > 0) uses.push(`${mapped} mapped file${mapped > 1 ? 's' : ''}`)
   }
-  return { command: uses.length > 0 ? textOf(`${dir}/comm`).trim() : '', uses }
+  return { command: uses.length > 0 ? textOf(`${dir}/comm`, 'utf8').trim() : '', uses }
 }
 
 /** The last word of each line, which may have blanks in it: proc_pid_maps(5). */
 function mappedBy(dir: string): string[] {
-  return textOf(`${dir}/maps`)
+  return textOf(`${dir}/maps`, 'utf8')
     .split('\n')
     .map((line) => /^(?:\S+\s+){5}(.+)$/.exec(line)?.[1] ?? '')
-}
-
-function linkOf(path: string): string {
-  try {
-    return readlinkSync(path)
-  } catch {
-    // It has ended, or is another user's.
-    return ''
-  }
-}
-
-function namesIn(dir: string): string[] {
-  try {
-    return readdirSync(dir)
-  } catch {
-    return []
-  }
-}
-
-function textOf(path: string): string {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch {
-    return ''
-  }
 }

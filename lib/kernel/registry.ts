@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { bootId, describeError, isOtherBoot } from '../base/index.ts'
 import { isOurType, type MountEntry, readMounts } from './mount-info.ts'
 import { isAlive, type ProcessName, signalProcess } from './processes.ts'
-import { namesIn, prepareRuntimeDir, runtimeDir } from './runtime-dir.ts'
+import { runtimeNames, prepareRuntimeDir, runtimeDir } from './runtime-dir.ts'
 import { forgetStrays } from './strays.ts'
 
 /** What a server writes down about a mount, for `list`, `stats` and `umount`: one file `<runtimeDir>/<id>.json` a mount. */
@@ -136,7 +136,7 @@ export function ownersOfKey(path: string): KeyOwner[] {
 /** What processes that were killed left: keys, and files that no record names. */
 function forgetLeftOvers(): void {
   const dir = runtimeDir()
-  const names = namesIn(dir)
+  const names = runtimeNames(dir)
   forgetStrays(dir, names, (id) => existsSync(join(dir, `${id}.json`)))
   for (const name of names) {
     const [, key] = /^(\w+)\.server$/.exec(name) ?? []
@@ -187,7 +187,7 @@ function stateOf(record: MountRecord, mounts: readonly MountEntry[]): MountState
 function readRecords(): MountRecord[] {
   const dir = runtimeDir()
   const records: MountRecord[] = []
-  for (const name of namesIn(dir)) {
+  for (const name of runtimeNames(dir)) {
     if (!name.endsWith('.json')) continue
     const record = readRecord(join(dir, name), name.slice(0, -'.json'.length))
     if (isOtherBoot(record?.boot)) forgetElder(record)

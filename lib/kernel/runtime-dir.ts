@@ -36,7 +36,7 @@ function checkOwner(dir: string): void {
 }
 
 /** What lies in the folder; nothing where it is not there. Throws FLIST_NOT_PERMITTED, FLIST_SYSTEM. */
-export function namesIn(dir: string): string[] {
+export function runtimeNames(dir: string): string[] {
   try {
     checkOwner(dir)
     return readdirSync(dir)

@@ -1,6 +1,6 @@
-import { linkSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
+import { linkSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { bootId, packageVersion, systemCode } from '../base/index.ts'
+import { bootId, packageVersion, systemCode, textOf } from '../base/index.ts'
 import { supervisor } from './device.ts'
 import { isAlive, processStart } from './processes.ts'
 import { type KeyOwner, ownersOfKey } from './registry.ts'
@@ -58,14 +58,6 @@ function hashOf(text: string): string {
 
 function capabilities(): string {
   return /^CapEff:\s*(\w+)$/m.exec(textOf('/proc/self/status'))?.[1] ?? ''
-}
-
-function textOf(path: string): string {
-  try {
-    return readFileSync(path, 'latin1')
-  } catch {
-    return ''
-  }
 }
 
 export function joinSocketPath(key: string): string {

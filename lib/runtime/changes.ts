@@ -1,16 +1,6 @@
-import {
-  closeSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  rmSync,
-  writeFileSync,
-  writeSync,
-} from 'node:fs'
+import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { bootId, describeError, FlistError, isOtherBoot, systemCode } from '../base/index.ts'
+import { bootId, describeError, FlistError, isOtherBoot, linkOf, namesIn, systemCode } from '../base/index.ts'
 import { isAlive, listMounts, passingChangesDir, type ProcessName } from '../kernel/index.ts'
 
 const OWNER = 'in-use'
@@ -99,19 +89,7 @@ function ownerOf(path: string): Owner | undefined {
 }
 
 function pidNamespace(): string {
-  try {
-    return readlinkSync('/proc/self/ns/pid')
-  } catch {
-    return ''
-  }
-}
-
-function namesIn(folder: string): string[] {
-  try {
-    return readdirSync(folder)
-  } catch {
-    return []
-  }
+  return linkOf('/proc/self/ns/pid')
 }
 
 function checkArchive(changes: string, digest: string, owner: ProcessName): void {

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { textOf } from '../base/index.ts'
 
 const CAP_SYS_ADMIN = 21n
 
@@ -51,12 +51,4 @@ function parseMap(text: string): IdRun[] {
       const [start = 0, , count = 0] = line.trim().split(/\s+/).map(Number)
       return { start, count }
     })
-}
-
-function textOf(path: string): string {
-  try {
-    return readFileSync(path, 'latin1')
-  } catch {
-    return ''
-  }
 }
