@@ -18,6 +18,8 @@ export interface FlServer {
   lies: boolean
   /** Milliseconds before each answer. */
   delayMs: number
+  /** After so many answers it says nothing more. */
+  answersLeft: number
   /** Requests so far. */
   requests: number
 }
@@ -38,6 +40,7 @@ export async function startFlServer(
     void bodyOf(request).then(async (body) => {
       state.requests += 1
       if (state.delayMs > 0) await sleep(state.delayMs)
+      if ((state.answersLeft -= 1) < 0) return
       await serve(state, password, request, response, body)
     })
   }
@@ -55,6 +58,7 @@ export async function startFlServer(
     token: password,
     lies: false,
     delayMs: 0,
+    answersLeft: Infinity,
     requests: 0,
   }
   return state
