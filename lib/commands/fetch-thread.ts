@@ -142,7 +142,7 @@ class FetchThread {
       forgetStored()
       giveBackMemory()
     } else if (given === 'pages') giveBackFreePages()
-    const isDone = this.#giveBack.isQuiet || given === 'pages'
+    const isDone = this.#giveBack.isQuiet || given !== 'nothing'
     if (isDone) for (const { mount } of this.#slots.values()) mount?.parts.index.release()
     this.#files?.releaseUnlinked()
     void this.#caches.releaseUnlinked()

@@ -6,6 +6,8 @@ export type GivenBack = 'nothing' | 'pages' | 'all'
  * holes, in each of its arenas: a server that never rests would grow for hours (docs/decisions/232).
  */
 const BUSY_LOOKS_MAX = 10
+/** Looks after which all goes back though there was no rest: the collector takes 50 ms of a thread that readers wait for. */
+const BUSY_LOOKS_TO_ALL = 60
 
 /** Decides when the memory that fetching took goes back. Who asks does so once a second. */
 export class GiveBack {
@@ -14,6 +16,7 @@ export class GiveBack {
   #settled = 0
   #given = 0
   #looks = 0
+  #looksSinceAll = 0
   /** Nothing was done between the last two looks. */
   isQuiet = true
 
@@ -22,17 +25,20 @@ export class GiveBack {
     this.isQuiet = work === this.#seen
     this.#seen = work
     this.#looks += 1
+    this.#looksSinceAll += 1
     if (this.isQuiet && waiting === 0) {
       if (work === this.#settled) return 'nothing'
       this.#settled = work
       return this.#give(work, 'all')
     }
-    return this.#looks < BUSY_LOOKS_MAX || work === this.#given ? 'nothing' : this.#give(work, 'pages')
+    if (this.#looks < BUSY_LOOKS_MAX || work === this.#given) return 'nothing'
+    return this.#give(work, this.#looksSinceAll < BUSY_LOOKS_TO_ALL ? 'pages' : 'all')
   }
 
   #give(work: number, what: GivenBack): GivenBack {
     this.#given = work
     this.#looks = 0
+    if (what === 'all') this.#looksSinceAll = 0
     return what
   }
 }

@@ -5,8 +5,8 @@ import { keepHeap, trimHeap } from './libc.ts'
 let collect: (() => void) | undefined
 
 /**
- * Collects this thread's garbage and gives free pages back to the system. For a moment when nobody waits: it takes about
- * 10 ms. After 1 GiB of blocks a server has 200 MB that are in use no more; left alone, it would keep them for ever.
+ * Collects this thread's garbage and gives free pages back to the system. For a moment when nobody waits, or seldom: it takes up to
+ * 60 ms. After 1 GiB of blocks a server has 200 MB that are in use no more; left alone, it would keep them for ever.
  */
 export function giveBackMemory(): void {
   collect ??= collector()
@@ -36,7 +36,11 @@ export function keepFreedBlocks(): void {
   keepHeap(PIECE_BYTES_MAX, KEPT_BYTES_MAX)
 }
 
+type Collector = (options: { type: 'major'; execution: 'sync'; flavor: 'last-resort' }) => void
+
 function collector(): () => void {
   setFlagsFromString('--expose-gc')
-  return runInNewContext('gc') as () => void
+  const gc = runInNewContext('gc') as Collector
+  // Only this flavour empties V8's pool of free pages too, which is as large as the heap ever was (docs/decisions/232).
+  return () => gc({ type: 'major', execution: 'sync', flavor: 'last-resort' })
 }

@@ -24,6 +24,16 @@ t.test('look() gives free pages back at each tenth look without a rest', async (
   t.equal(giveBack.look(40, 0), 'all', 'and the rest afterwards gives back what is left')
 })
 
+t.test('look() gives all back once a minute without a rest', async (t) => {
+  const giveBack = new GiveBack()
+  const given = Array.from({ length: 130 }, (_, nth) => giveBack.look(nth + 1, 1))
+  t.strictSame(
+    given.flatMap((what, nth) => (what === 'all' ? [nth + 1] : [])),
+    [60, 120],
+  )
+  t.equal(given.filter((what) => what === 'pages').length, 11)
+})
+
 t.test('look() gives nothing back while readers only wait', async (t) => {
   const giveBack = new GiveBack()
   const given = Array.from({ length: 40 }, () => giveBack.look(7, 3))
