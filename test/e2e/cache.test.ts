@@ -35,12 +35,12 @@ async function truth(lab: Lab): Promise<string> {
 }
 
 mountTest('cache pin --fetch, list, prune and unpin', {}, async (t, lab) => {
-  t.match(await cache(lab, t, ['list']), { bytes: 0, archives: [], pins: [] })
+  t.match(await cache(lab, t, ['list']), { bytes: 0, archives: { length: 0 }, pins: { length: 0 } })
   const pinned = await cache(lab, t, ['pin', ARCHIVE, '--fetch'])
   t.match(pinned, { blocks: BLOCKS, fetched: { blocks: BLOCKS, failed: 0, notKept: 0 } })
   const digest = String(pinned['digest'])
   t.match(await cache(lab, t, ['list']), {
-    archives: [{ digest, blocks: BLOCKS, blocksHere: BLOCKS, pinned: true, mounts: [] }],
+    archives: [{ digest, blocks: BLOCKS, blocksHere: BLOCKS, pinned: true, mounts: { length: 0 } }],
     pins: [{ name: digest, blocks: BLOCKS }],
   })
   const text = await lab.flistfs(['cache', 'list'])
@@ -52,7 +52,10 @@ mountTest('cache pin --fetch, list, prune and unpin', {}, async (t, lab) => {
   t.match((await lab.stats(mounted)).reads, { errors: 0 }, 'all of it comes from the cache')
   t.match(await cache(lab, t, ['unpin', 'sha256:' + digest]), { changed: true })
   t.match(await cache(lab, t, ['unpin', digest]), { changed: false })
-  t.match(await cache(lab, t, ['list']), { archives: [{ pinned: false, mounts: [mounted.directory] }], pins: [] })
+  t.match(await cache(lab, t, ['list']), {
+    archives: [{ pinned: false, mounts: [mounted.directory] }],
+    pins: { length: 0 },
+  })
   t.match(await cache(lab, t, ['prune', '--to', '0']), { segments: 0, keptSegments: 1 }, 'what is mounted stays')
   t.match(await cache(lab, t, ['prune', '--all']), { segments: 0, keptSegments: 1, indexes: 0, records: 0 })
   t.equal(await hashes(lab, mounted.directory), all)
@@ -61,7 +64,7 @@ mountTest('cache pin --fetch, list, prune and unpin', {}, async (t, lab) => {
   t.match(would, { segments: 1, indexes: 1, dryRun: true })
   t.match(await cache(lab, t, ['prune', '--older', '1h']), { segments: 0, indexes: 0 })
   t.match(await cache(lab, t, ['prune', '--all']), { ...would, dryRun: false })
-  t.match(await cache(lab, t, ['list']), { bytes: 0, blocks: 0, archives: [] })
+  t.match(await cache(lab, t, ['list']), { bytes: 0, blocks: 0, archives: { length: 0 } })
   t.strictSame(segments(lab.cache), [])
 })
 
@@ -90,7 +93,7 @@ mountTest('cache verify --repair heals a cache under a live mount', {}, async (t
   const right = await truth(lab)
   await cache(lab, t, ['pin', ARCHIVE, '--fetch'])
   const mounted = await lab.mount(ARCHIVE)
-  t.match(await cache(lab, t, ['verify']), { blocks: BLOCKS, damaged: 0, archives: [] })
+  t.match(await cache(lab, t, ['verify']), { blocks: BLOCKS, damaged: 0, archives: { length: 0 } })
   for (const path of segments(lab.cache)) {
     const bytes = readFileSync(path)
     for (let at = 1000; at < bytes.length; at += 1_000_000) bytes[at] = (bytes[at] ?? 0) ^ 0xff

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import t, { type Test } from 'tap'
+import { only } from '../only.ts'
 import { FLISTFS, PROJECT } from './lab.ts'
 
 const SAMPLE = join(PROJECT, 'fixtures/sample/debian.fl')
@@ -48,7 +49,7 @@ function mountsAt(directory: string): number {
 t.test('mount, list, stats, umount', { skip }, async (t) => {
   const { mnt, sh, run, list } = begin(t)
   t.strictSame(await run('mount', SAMPLE, mnt), { code: 0, stdout: '', stderr: '' })
-  t.match(await list(), [{ directory: mnt, archive: SAMPLE, state: 'mounted' }])
+  t.match(only(await list()), { directory: mnt, archive: SAMPLE, state: 'mounted' })
   t.match(await sh('cat', join(mnt, 'etc/debian_version')), { code: 0, stdout: /^12\.\d+\n$/ })
   t.match(await sh('chroot', mnt, '/bin/bash', '-c', 'echo $((6 * 7))'), { code: 0, stdout: '42\n' })
   const stats = await run('stats', mnt, '--json')
@@ -82,7 +83,7 @@ t.test('umount --force takes away a dead mount', { skip }, async (t) => {
   for (const pid of [listing?.supervisor.pid, listing?.pid, listing?.holder.pid])
     process.kill(pid ?? Number.NaN, 'SIGKILL')
   t.not((await sh('stat', '-t', join(mnt, 'etc'))).code, 0)
-  t.match(await list(), [{ directory: mnt, state: 'dead' }])
+  t.match(only(await list()), { directory: mnt, state: 'dead' })
   t.match(await run('umount', '--force', mnt), { code: 0 })
   t.equal(mountsAt(mnt), 0)
   t.strictSame(await list(), [])

@@ -1,5 +1,5 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { startOdd } from '../oci/odd-registry.ts'
 import { type ImageSpec, tarOf, writeLayout } from '../oci/make-image.ts'
@@ -45,8 +45,18 @@ mountTest('flistfs convert, mount and export', {}, async (t, lab) => {
   const image = `oci-archive:${lab.path('app.tar')}`
   const exported = await lab.flistfs(['export', archive, image, '--json'])
   t.equal(exported.code, 0, exported.stderr)
-  t.match(JSON.parse(exported.stdout.toString()), { image, entries: 3, leftOut: [] })
+  t.match(JSON.parse(exported.stdout.toString()), { image, entries: 3, leftOut: { length: 0 } })
   await lab.ok('tar', ['-tf', lab.path('app.tar')])
+  const out = lab.path('out')
+  for (const again of [image, `oci:${out}:app`, `oci:${out}:app`]) {
+    // What a writer that was killed leaves behind.
+    const torn = again === image ? ['.app.tar.flistfs-0123456789ab.tmp'] : ['out/.index.json.flistfs-0123456789ab.tmp']
+    for (const name of torn) if (existsSync(dirname(lab.path(name)))) writeFileSync(lab.path(name), 'half')
+    t.equal((await lab.flistfs(['export', archive, again])).code, 0)
+    const left = readdirSync(lab.dir, { recursive: true }).filter((name) => String(name).includes('flistfs-01'))
+    t.strictSame(left, [], `half an image is gone after ${again}`)
+  }
+  t.equal((await lab.flistfs(['convert', `oci:${out}:app`, archive, '--store', store])).code, 0, 'what came is whole')
 
   const v1 = await lab.flistfs([
     'convert',

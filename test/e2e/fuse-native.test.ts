@@ -5,6 +5,7 @@ import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symli
 import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import t from 'tap'
+import { only } from '../only.ts'
 import { DIFFERENCES, DRIVER, NO_FUSE_NATIVE } from '../kernel/fuse-native/differences.ts'
 import { MountView } from '../kernel/served-mount.ts'
 import { filesystemSuite } from '../vfs/filesystem-suite.ts'
@@ -35,7 +36,7 @@ mountTest('a mount by fuse-native ends as others do: umount(8), umount, SIGTERM'
   for (const [way, end] of ways) {
     // As a setting: by the environment.
     const mounted = await lab.mount(SAMPLE, { env: { FLISTFS_DRIVER: 'fuse-native' } })
-    t.match(await listed(lab), [{ state: 'mounted', driver: 'fuse-native' }])
+    t.match(only(await listed(lab)), { state: 'mounted', driver: 'fuse-native' })
     t.match(await lab.ok('cat', [join(mounted.directory, 'etc/debian_version')]), /^\d/)
     await end(mounted.pid, mounted.directory)
     await until(() => lab.servers().length === 0)
@@ -63,7 +64,7 @@ mountTest('in use, it leaves with --lazy and is served to its last user', { skip
   t.match((await lab.flistfs(['umount', mounted.directory])).stderr, /in use[^]*--lazy/)
   await lab.umount(mounted, '--lazy')
   t.notOk(isMounted(mounted.directory))
-  t.match(await listed(lab), [{ state: 'leaving' }])
+  t.match(only(await listed(lab)), { state: 'leaving' })
   await lab.ok('touch', [lab.path('go')])
   const wanted = await lab.ok('sh', ['-c', `cksum < ${lab.path('a.tree')}/two`])
   t.equal((await lines.next()).value, wanted.trim())
@@ -124,7 +125,7 @@ mountTest('it ends with its server, cannot be replaced, and is cleared away', { 
   t.match(traced.stderr, /libfuse alone sees its requests/)
   process.kill(mounted.pid, 'SIGKILL')
   await until(() => lab.servers().length === 0)
-  t.match(await listed(lab), [{ state: 'dead' }])
+  t.match(only(await listed(lab)), { state: 'dead' })
   const again = await lab.mount(SAMPLE, { words: DRIVER, directory: mounted.directory })
   t.match(await lab.ok('ls', [again.directory]), 'etc')
   await lab.umount(again)
@@ -164,7 +165,7 @@ mountTest(
     const found = JSON.parse(await lab.ok('findmnt', ['--json', '--output', 'TARGET,SOURCE,OPTIONS', directory])) as {
       filesystems: { target: string; source: string; options: string }[]
     }
-    t.match(found.filesystems, [{ target: directory, source: archive, options: /^ro,nosuid,nodev/ }])
+    t.match(only(found.filesystems), { target: directory, source: archive, options: /^ro,nosuid,nodev/ })
     await lab.umount({ directory })
     t.notOk(isMounted(directory))
     t.notOk(existsSync(lab.path('evil')))

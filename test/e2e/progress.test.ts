@@ -96,7 +96,7 @@ void t.test('on a terminal', { skip: lacks('script'), timeout: 1_800_000 }, asyn
     server.blocks.clear()
     const { lines } = await onTerminal(['pack', tree, 'c.fl', '-s', store, '--json'])
     t.equal(lines.length, 1, 'who wants JSON is told nothing else')
-    t.match(JSON.parse(lines[0] ?? ''), { archive: 'c.fl', problems: [] })
+    t.match(JSON.parse(lines[0] ?? ''), { archive: 'c.fl', problems: { length: 0 } })
   })
 
   await t.test('unpack, verify, cache pin, export and convert', { timeout: 900_000 }, async (t) => {

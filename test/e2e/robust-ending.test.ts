@@ -3,6 +3,7 @@ import { existsSync, readdirSync } from 'node:fs'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { only } from '../only.ts'
 import { BlockServer } from './block-server.ts'
 import { FLISTFS, type Lab, mountTest, PROJECT, until } from './mounted.ts'
 import { packFiles } from './pack-tree.ts'
@@ -69,7 +70,7 @@ mountTest(
 
     await lab.umount(mounted, '--lazy')
     t.notOk(await isMounted(lab, mounted.directory))
-    t.match(await listed(lab), [{ state: 'leaving' }])
+    t.match(only(await listed(lab)), { state: 'leaving' })
     await lab.ok('touch', [lab.path('go')])
     t.equal(
       (await lines.next()).value,
@@ -118,7 +119,7 @@ mountTest('a mount whose supervisor and server were killed is dead, and umount t
     await lab.killAll()
     // ECONNABORTED where a request was on its way.
     t.match((await lab.run('ls', [mounted.directory])).stderr, /not connected|connection abort/)
-    t.match(await listed(lab), [{ state: 'dead' }])
+    t.match(only(await listed(lab)), { state: 'dead' })
     await lab.umount(mounted, ...words)
     t.notOk(await isMounted(lab, mounted.directory), `umount ${words.join(' ')}`)
     t.strictSame(await listed(lab), [])
@@ -140,7 +141,7 @@ mountTest(
   async (t, lab) => {
     const mounted = await lab.mount(SAMPLE, { words: ['--rw'] })
     await lab.killAll()
-    t.match(await listed(lab), [{ state: 'dead' }])
+    t.match(only(await listed(lab)), { state: 'dead' })
     await lab.umount(mounted)
     t.notOk(await isMounted(lab, mounted.directory))
     t.strictSame(await listed(lab), [])

@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { readFileSync, readlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import type { MountUsers } from '../../lib/kernel/index.ts'
+import { only } from '../only.ts'
 import { type Lab, mountTest, PROJECT, until } from './mounted.ts'
 
 const SAMPLE = join(PROJECT, 'fixtures/sample/debian.fl')
@@ -120,9 +121,10 @@ mountTest('mount clears the overlay of a dead writable mount, which answers for 
   await lab.ok('touch', [join(directory, 'root/mine')])
   const user = lab.start('sleep', ['1000'], { ...STRANGER, cwd: join(directory, 'root') })
   await lab.killAll()
-  t.match(await listed(lab), [
-    { state: 'dead', users: { mounts: [], processes: [{ pid: user.pid, uses: ['folder'] }] } },
-  ])
+  t.match(only(await listed(lab)), {
+    state: 'dead',
+    users: { mounts: { length: 0 }, processes: [{ pid: user.pid, uses: ['folder'] }] },
+  })
   const again = await lab.mount(SAMPLE, { directory, words: ['--upper', upper] })
   t.match(again.stderr, new RegExp(`sleep \\(${user.pid}: folder\\)`))
   t.equal(await findmnt(lab, directory), 'overlay\n', 'one mount, not one over a dead one')
@@ -142,9 +144,10 @@ mountTest('a container that has a dead mount is seen by its processes', {}, asyn
   t.not(readlinkSync(`/proc/${container.pid}/ns/mnt`), readlinkSync('/proc/self/ns/mnt'))
   await until(() => readFileSync(`/proc/${container.pid}/comm`, 'latin1') === 'sleep\n')
   await lab.killAll()
-  t.match(await listed(lab), [
-    { state: 'dead', users: { mounts: [], processes: [{ pid: container.pid, command: 'sleep' }] } },
-  ])
+  t.match(only(await listed(lab)), {
+    state: 'dead',
+    users: { mounts: { length: 0 }, processes: [{ pid: container.pid, command: 'sleep' }] },
+  })
   // Here nobody is in its way.
   await lab.umount({ directory })
   container.kill('SIGKILL')

@@ -2,6 +2,7 @@ import t from 'tap'
 import { parseMounts } from '../../lib/kernel/mount-info.ts'
 import { describeUsers, nameUsers } from '../../lib/kernel/mount-users.ts'
 import { liesIn, mountsOn } from '../../lib/kernel/mounts-on.ts'
+import { only } from '../only.ts'
 
 /** Lines as `id parent minor directory type options`. */
 function tree(...lines: readonly string[]) {
@@ -58,7 +59,7 @@ t.test('mountsOn() reads layers with commas, colons, backslashes and blanks in t
     ['/plus', 'lowerdir+=/x,lowerdir+=/plus,datadir+=/z'],
   ] as const) {
     const mounts = tree(`1 0 40 ${directory} fuse.flistfs`, `2 0 60 /over overlay rw,${layer}`)
-    t.match(mountsOn(mounts[0]!, mounts).mounts, [{ directory: '/over', how: 'overlay' }], layer)
+    t.match(only(mountsOn(mounts[0]!, mounts).mounts), { directory: '/over', how: 'overlay' }, layer)
   }
 })
 

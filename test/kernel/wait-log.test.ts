@@ -1,6 +1,7 @@
 import t from 'tap'
 import { WaitLog } from '../../lib/kernel/index.ts'
 import { LIMITS } from '../../lib/base/index.ts'
+import { only } from '../only.ts'
 
 t.test('top() has the files waited for most', async (t) => {
   const log = new WaitLog()
@@ -10,7 +11,7 @@ t.test('top() has the files waited for most', async (t) => {
   log.end({ ...first, started: first.started - 500 })
   log.end(second)
   log.end(log.begin(8, 0, 1))
-  t.match(log.top(1), [{ row: 7, waits: 2 }])
+  t.match(only(log.top(1)), { row: 7, waits: 2 })
   t.equal(log.top(5).length, 2)
   const seven = log.of(7)
   t.ok(seven !== undefined && seven.worstMs >= 500 && seven.totalMs >= seven.worstMs)
@@ -24,7 +25,7 @@ t.test('files waited for least are forgotten, errors too', async (t) => {
     log.end({ ...wait, started: wait.started - (row === 3 ? 10_000 : 1) })
     t.ok(log.top(100).length <= 8)
   }
-  t.match(log.top(1), [{ row: 3 }])
+  t.match(only(log.top(1)), { row: 3 })
   for (let nth = 0; nth < LIMITS.readErrorsMax + 5; nth += 1) log.failed(nth === 0 ? 1 : 2, 'FLIST_TIMEOUT', `${nth}`)
   t.strictSame(log.errorsOf(1), [])
   t.equal(log.errorsOf(2).length, LIMITS.readErrorsMax)

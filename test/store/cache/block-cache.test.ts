@@ -42,7 +42,7 @@ void t.test('put() keeps blocks that find() gives back, also to another process 
   t.equal(other.find(randomKey()), undefined)
   await cache.close()
   await other.close()
-  t.match(cacheSummary(dir), { blocks: 30, segments: 1, bytesMax: 1024 * MiB, pins: [] })
+  t.match(cacheSummary(dir), { blocks: 30, segments: 1, bytesMax: 1024 * MiB, pins: { length: 0 } })
   const later = await openCache(dir)
   t.ok(known.every(({ ref, plain }) => later.read(later.find(ref.key)!)?.equals(plain)))
   const extra = await block('extra')
