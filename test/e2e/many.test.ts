@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { randomBytes } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -113,10 +114,12 @@ function readAgain(lab: Lab, mount: Mounted | undefined): { stop: () => Promise<
   const child: ChildProcess = lab.start('sh', ['-c', script, mount?.directory ?? '', flag])
   let said = ''
   for (const stream of [child.stdout, child.stderr]) stream?.on('data', (chunk: Buffer) => (said += chunk.toString()))
+  // All that it said has come by then, not only its end.
+  const closed = once(child, 'close')
   return {
     stop: async () => {
       await lab.ok('touch', [flag])
-      await until(() => child.exitCode !== null || child.signalCode !== null)
+      await closed
       return said
     },
   }
@@ -137,6 +140,7 @@ mountTest('a store that stalls holds up no other mount', {}, async (t, lab) => {
   const readers = Object.keys(files).map((name) => lab.start('cat', [join(stalled.directory, name)]))
   let bytes = 0
   for (const reader of readers) reader.stdout?.on('data', (chunk: Buffer) => (bytes += chunk.length))
+  const closed = readers.map((reader) => once(reader, 'close'))
   await until(() => server.requests > 0)
 
   const other = await lab.mount(SAMPLE)
@@ -150,7 +154,7 @@ mountTest('a store that stalls holds up no other mount', {}, async (t, lab) => {
   await lab.umount(other)
 
   server.behaviour = 'serve'
-  await until(() => readers.every(({ exitCode }) => exitCode === 0))
+  for (const end of closed) t.strictSame(await end, [0, null])
   t.equal(bytes, 200 * 300_000, 'and goes on')
   await lab.umount(stalled)
 })

@@ -1,5 +1,7 @@
+import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { only } from '../only.ts'
 import { type Lab, mountTest, PROJECT, until } from './mounted.ts'
 
 const SAMPLE = join(PROJECT, 'fixtures/sample/debian.fl')
@@ -29,14 +31,15 @@ mountTest('mount goes on with what stands on its folder and has lost its server'
   const user = lab.start('sh', ['-c', script], { env: { FLISTFS_RUNTIME: '' } })
   const said: Buffer[] = []
   user.stdout?.on('data', (bytes: Buffer) => said.push(bytes))
+  const closed = once(user, 'close')
   await until(async () => (await lab.run('readlink', [`/proc/${user.pid}/cwd`])).stdout.toString().includes('/etc'))
   await orphan(lab)
-  t.match(await listed(lab), [{ state: 'orphaned', users: { processes: [{ pid: user.pid, uses: ['folder'] }] } }])
+  t.match(only(await listed(lab)), { state: 'orphaned', users: { processes: [{ pid: user.pid, uses: ['folder'] }] } })
   await lab.ok('sh', ['-c', `echo > '${lab.path('go')}'`])
 
   const again = await lab.mount(SAMPLE, { directory })
-  t.match(await listed(lab), [{ state: 'mounted', pid: again.pid }], 'one mount, not one over the other')
-  await until(() => user.exitCode !== null)
+  t.match(only(await listed(lab)), { state: 'mounted', pid: again.pid }, 'one mount, not one over the other')
+  t.strictSame(await closed, [0, null])
   t.match(Buffer.concat(said).toString(), /^12/, 'who waited has its bytes')
   const upper = await lab.mount(SAMPLE, { directory, words: ['--noexec'] })
   t.equal((await listed(lab)).length, 2)
