@@ -3,6 +3,7 @@ import { mkdirSync, readFileSync, renameSync, symlinkSync } from 'node:fs'
 import { request } from 'node:http'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { only } from '../only.ts'
 import { quietPort } from '../server-program.ts'
 import { FLISTFS, type Lab, mountTest, PROJECT, until } from './mounted.ts'
 
@@ -157,14 +158,14 @@ mountTest('why tells of blocks, stores and errors, and never touches the mount',
   await lab.ok('rm', ['-r', store])
   renameSync(`${store}-away`, store)
   await until(async () => (await lab.run('cat', [file])).code === 0)
-  t.match(await why(lab, file), { blocks: { total: 3, cached: 3 }, absent: [] })
+  t.match(await why(lab, file), { blocks: { total: 3, cached: 3 }, absent: { length: 0 } })
   t.match(await why(lab, join(mounted.directory, 'etc')), { kind: 'directory', path: 'etc' })
   symlinkSync(mounted.directory, lab.path('link'))
   t.match(await why(lab, lab.path('link/etc/../bin/bash')), { path: 'usr/bin/bash' }, 'by a link')
   t.match(await lab.flistfs(['why', join(mounted.directory, 'nothing')]), { code: 2, stderr: /in the archive/ })
   t.match(await lab.flistfs(['why', '/proc']), { code: 1, stderr: /on no mount/ })
   const stats = (await lab.stats(mounted)) as unknown as { waits: { path: string }[] }
-  t.match(stats.waits, [{ path: 'usr/bin/bash' }])
+  t.match(only(stats.waits), { path: 'usr/bin/bash' })
   await lab.umount(mounted)
 })
 
@@ -211,7 +212,7 @@ mountTest(
     for await (const line of createInterface({ input: watch.stdout })) {
       const { at, mounts } = JSON.parse(line) as { at: string; mounts: { directory: string }[] }
       t.match(at, /^\d{4}-/)
-      t.match(mounts, [{ directory: mounted.directory }])
+      t.match(only(mounts), { directory: mounted.directory })
       count += 1
       if (count === 3) watch.kill('SIGINT')
       if (count > 20) break
@@ -221,9 +222,16 @@ mountTest(
     const program = `sh ${FLISTFS} stats --watch 100ms`
     const piped = await lab.ok('sh', ['-c', `${program} | head -n 4`])
     t.match(piped, /^TIME +HERE +READ\/S [^\n]*\n[\d:]{8} +\d+ % [^]*\n[\d:]{8}/, 'it ends with its reader')
-    const shown = await lab.run('sh', ['-c', `timeout -s INT 3 script -qec '${program}' /dev/null`])
-    const screens = shown.stdout.toString().split('\u001B[H').slice(1)
-    t.ok(screens.length > 1 && screens.every((screen) => screen.includes('archive')), 'drawn again from the top')
+    const terminal = lab.start('script', ['-qec', program, '/dev/null'])
+    let shown = ''
+    terminal.stdout?.on('data', (bytes: Buffer) => (shown += bytes.toString()))
+    const whole = (): string[] => shown.split('\u001B[H').slice(1, -1)
+    await until(() => whole().length > 1)
+    terminal.kill('SIGINT')
+    t.ok(
+      whole().every((screen) => screen.includes('archive')),
+      'drawn again from the top',
+    )
     t.match(await lab.flistfs(['stats', '--watch', '1ms']), { code: 2 })
     await lab.umount(mounted)
   },
