@@ -1,8 +1,9 @@
-import { constants, createWriteStream } from 'node:fs'
-import { copyFile, mkdir, open, readFile, rename, rm } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { constants, createWriteStream, fchmodSync, writeFileSync } from 'node:fs'
+import { copyFile, mkdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { systemCode } from '../base/index.ts'
+import { TemporaryFile } from '../system/index.ts'
 import { blobName } from './layout.ts'
 import { readLocal } from './local-bytes.ts'
 import { isObject, jsonObject, MEDIA } from './manifest.ts'
@@ -21,14 +22,14 @@ export async function putLayout(
 ): Promise<void> {
   await mkdir(join(folder, 'blobs/sha256'), { recursive: true })
   const layer = join(folder, blobName(parts.layerDigest))
-  await publish(layer, (temporary) => copyFile(parts.layer.path, temporary, constants.COPYFILE_FICLONE))
+  await publish(layer, (temporary) => copyFile(parts.layer.path, temporary.path, constants.COPYFILE_FICLONE))
   signal.throwIfAborted()
-  await publish(join(folder, blobName(parts.configDigest)), (temporary) => write(temporary, parts.config))
-  await publish(join(folder, blobName(parts.manifestDigest)), (temporary) => write(temporary, parts.manifest))
-  await publish(join(folder, 'oci-layout'), (temporary) => write(temporary, LAYOUT))
+  await publishBytes(join(folder, blobName(parts.configDigest)), parts.config)
+  await publishBytes(join(folder, blobName(parts.manifestDigest)), parts.manifest)
+  await publishBytes(join(folder, 'oci-layout'), LAYOUT)
   const others = (await manifestsIn(join(folder, 'index.json'))).filter((other) => !isReplaced(other, tag, parts))
   const index = indexOf([...others, descriptor(tag, parts)])
-  await publish(join(folder, 'index.json'), (temporary) => write(temporary, index))
+  await publishBytes(join(folder, 'index.json'), index)
 }
 
 /** The same in a tar. */
@@ -49,7 +50,7 @@ export async function putLayoutArchive(
     ['index.json', indexOf([descriptor(tag, parts)])],
     ['oci-layout', LAYOUT],
   ]
-  await publish(path, (temporary) => pipeline(tarOf(members, signal), createWriteStream(temporary), { signal }))
+  await publishTar(path, members, signal)
 }
 
 /** What `docker load` takes. `name` is what the image will be called there. */
@@ -67,7 +68,7 @@ export async function putDockerArchive(
     [`${config}.json`, parts.config],
     ['manifest.json', Buffer.from(JSON.stringify(manifest))],
   ]
-  await publish(path, (temporary) => pipeline(tarOf(members, signal), createWriteStream(temporary), { signal }))
+  await publishTar(path, members, signal)
 }
 
 /** A folder where there is nothing. */
@@ -124,29 +125,21 @@ function isReplaced(other: Record<string, unknown>, tag: string | undefined, { m
   return tag === undefined ? name === undefined && other['digest'] === manifestDigest : name === tag
 }
 
-async function write(path: string, bytes: Buffer): Promise<void> {
-  const file = await open(path, 'wx', 0o644)
-  try {
-    await file.writeFile(bytes)
-  } finally {
-    await file.close()
-  }
+/** Nothing has the name before it is whole and on the disk. */
+async function publish(path: string, make: (temporary: TemporaryFile) => unknown): Promise<void> {
+  using temporary = new TemporaryFile(path)
+  await make(temporary)
+  // A copy has the mode of what it was copied from.
+  fchmodSync(temporary.fd, 0o644)
+  temporary.publish()
 }
 
-/** Nothing has the name before it is whole and on the disk. */
-async function publish(path: string, make: (temporary: string) => Promise<void>): Promise<void> {
-  const temporary = join(dirname(path), `.${crypto.randomUUID()}.tmp`)
-  try {
-    await make(temporary)
-    const file = await open(temporary, 'r')
-    try {
-      await file.chmod(0o644)
-      await file.sync()
-    } finally {
-      await file.close()
-    }
-    await rename(temporary, path)
-  } finally {
-    await rm(temporary, { force: true })
-  }
+function publishBytes(path: string, bytes: Buffer): Promise<void> {
+  return publish(path, ({ fd }) => writeFileSync(fd, bytes))
+}
+
+function publishTar(path: string, members: readonly Member[], signal: AbortSignal): Promise<void> {
+  return publish(path, ({ path: temporary, fd }) =>
+    pipeline(tarOf(members, signal), createWriteStream(temporary, { fd, autoClose: false }), { signal }),
+  )
 }
