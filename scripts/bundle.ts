@@ -35,6 +35,7 @@ export async function bundleLibrary(root: string, out: string): Promise<void> {
       'lib/commands/compile-thread.ts',
       'lib/store/decode-worker.ts',
       'lib/store/block-worker.ts',
+      'lib/make/unpack/maker-worker.ts',
     ],
     splitting: true,
     format: 'esm',

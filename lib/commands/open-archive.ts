@@ -22,6 +22,8 @@ export interface ArchiveReport {
 
 export interface OpenedArchive extends Disposable {
   readonly index: FlistIndex
+  /** Where the index lies. */
+  readonly indexPath: string
   /** As typed, without secrets. */
   readonly name: string
   /** A local file. */
@@ -49,7 +51,7 @@ export async function openArchive(
     const found = await resolveArchive(words.archive, { hub, digest, cacheDir, onProgress, onWarning }, signal)
     const located = await locateIndex(found.path, { cacheDir, digest, onProgress: reading.onRows }, signal)
     const index = openIndex(located.indexPath, located.digest)
-    return { ...found, index, cacheDir, [Symbol.dispose]: () => index.close() }
+    return { ...found, index, indexPath: located.indexPath, cacheDir, [Symbol.dispose]: () => index.close() }
   } finally {
     fetching.end()
     reading.end()

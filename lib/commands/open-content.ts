@@ -1,13 +1,16 @@
 import { LIMITS, type Log } from '../base/index.ts'
+import type { LocalContent } from '../make/index.ts'
 import {
   BlockCache,
   type BlockReader,
   CachedReader,
   cacheSummary,
   defaultCacheBytes,
+  localRoutes,
   openReader,
   parseStoreRoute,
   parseStoreUrl,
+  type ReaderRoute,
   type RoutedReader,
 } from '../store/index.ts'
 import type { OpenedArchive } from './open-archive.ts'
@@ -57,13 +60,31 @@ export async function openContent(
 
 /** The stores alone: the operator's, else the archive's own. */
 export function openStores(
-  { index, baseDir }: Pick<OpenedArchive, 'index' | 'baseDir'>,
-  { stores, timeoutMs = LIMITS.readTimeoutMs }: ContentWords,
+  archive: Pick<OpenedArchive, 'index' | 'baseDir'>,
+  words: ContentWords,
   log: Log,
 ): RoutedReader {
-  const isOwn = stores.length > 0
-  const routes = isOwn ? stores.map((store) => ({ ...parseStoreRoute(store), trusted: true })) : [...index.routes]
-  return openReader({ routes, baseDir: isOwn ? process.cwd() : baseDir, timeoutMs, log })
+  const { timeoutMs = LIMITS.readTimeoutMs } = words
+  return openReader({ ...routesOf(archive, words), timeoutMs, log })
+}
+
+function routesOf(
+  { index, baseDir }: Pick<OpenedArchive, 'index' | 'baseDir'>,
+  { stores }: ContentWords,
+): { readonly routes: readonly ReaderRoute[]; readonly baseDir: string } {
+  if (stores.length === 0) return { routes: index.routes, baseDir }
+  const routes = stores.map((store) => ({ ...parseStoreRoute(store), trusted: true }))
+  return { routes, baseDir: process.cwd() }
+}
+
+/** What threads need to have an archive's blocks without us; undefined where its stores are all to be waited for. */
+export async function localContent(
+  archive: Pick<OpenedArchive, 'index' | 'indexPath' | 'baseDir'>,
+  words: ContentWords,
+): Promise<LocalContent | undefined> {
+  const { routes, baseDir } = routesOf(archive, words)
+  const local = await localRoutes(routes, baseDir)
+  return local === undefined ? undefined : { indexPath: archive.indexPath, routes: local }
 }
 
 /** Blocks for one pass over all of an archive: what the cache has comes from there, and nothing is added to it. */

@@ -5,7 +5,7 @@ import { type UnpackRequest, type UnpackResult, unpackTar, type UnpackTarResult,
 import { TemporaryFile } from '../system/index.ts'
 import type { Sink } from './look.ts'
 import { type ArchiveReport, type ArchiveWords, openArchive } from './open-archive.ts'
-import { type ContentWords, openSupply } from './open-content.ts'
+import { type ContentWords, localContent, openSupply } from './open-content.ts'
 import { showProgress } from './progress.ts'
 
 export interface UnpackOutcome extends UnpackResult {
@@ -54,7 +54,7 @@ export async function unpackToTar(
 }
 
 type UnpackWords = ArchiveWords & ContentWords
-type Tools = Pick<UnpackRequest, 'index' | 'supply' | 'onProgress'>
+type Tools = Pick<UnpackRequest, 'index' | 'supply' | 'local' | 'onProgress'>
 
 /** Opens an archive and the way to its blocks for one pass over all of it. */
 async function restoring<Result>(
@@ -69,7 +69,8 @@ async function restoring<Result>(
   await using supply = await openSupply(archive, words, log)
   const progress = showProgress(report.progress, 'Unpacking', isatty(2), name)
   try {
-    const result = await work({ index, supply, onProgress: progress.onProgress })
+    const local = await localContent(archive, words)
+    const result = await work({ index, supply, local, onProgress: progress.onProgress })
     return { archive: name, digest: index.digest, result }
   } finally {
     progress.end()

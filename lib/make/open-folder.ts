@@ -1,12 +1,15 @@
 import { closeFd } from '../system/index.ts'
 
-/** A folder's descriptor, kept while files in it are to be read. */
+/** A folder's descriptor, kept while files in it are to be read, or made. */
 export class OpenFolder {
   readonly fd: number
+  readonly #onLast: (() => void) | undefined
   #users = 1
 
-  constructor(fd: number) {
+  /** `onLast`: what is done before it is closed. */
+  constructor(fd: number, onLast?: () => void) {
     this.fd = fd
+    this.#onLast = onLast
   }
 
   use(): void {
@@ -16,6 +19,8 @@ export class OpenFolder {
   /** The last one closes it. */
   release(): void {
     this.#users -= 1
-    if (this.#users === 0) closeFd(this.fd)
+    if (this.#users > 0) return
+    this.#onLast?.()
+    closeFd(this.fd)
   }
 }

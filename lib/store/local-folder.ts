@@ -6,7 +6,7 @@ import { closeSync, constants, fstatSync, lstatSync, openSync, readSync, stat, s
  */
 
 /** `f_type` of file systems that lie on a disk or in memory here; linux/magic.h. An overlay is not: who knows what is below. */
-const LOCAL_TYPES = new Set([
+export const LOCAL_TYPES = new Set([
   0xef53 /* ext2, ext3, ext4 */, 0x58465342 /* xfs */, 0x9123683e /* btrfs */, 0x01021994 /* tmpfs */,
   0x858458f6 /* ramfs */, 0xf2f52010 /* f2fs */, 0x2fc12fc1 /* zfs */, 0xca451a4e /* bcachefs */,
   0x73717368 /* squashfs */, 0xe0f5e1e2 /* erofs */,

@@ -9,6 +9,8 @@ import { late } from './late.ts'
  */
 const cStatx = late('int statx(int dir, const uint8_t *path, int flags, uint32_t mask, _Out_ uint8_t *into)')
 const cOpenat = late('int openat(int dir, const uint8_t *path, int flags, uint32_t mode)')
+const cOpenat2 = late('long syscall(long number, int dir, const uint8_t *path, const uint8_t *how, size_t size)')
+const cFadvise = late('int posix_fadvise(int fd, long offset, long bytes, int advice)')
 const cClose = late('int close(int fd)')
 const cRenameat = late('int renameat(int from, const uint8_t *path, int to, const uint8_t *name)')
 const cMkdirat = late('int mkdirat(int dir, const uint8_t *path, uint32_t mode)')
@@ -171,6 +173,35 @@ const O_CLOEXEC = 0x8_0000
 /** openat(2) of a path from the working folder. */
 export function openPath(path: Uint8Array, flags: number): number {
   return openAt(AT_FDCWD, zeroEnded(path), flags)
+}
+
+/** The same number on x86-64 and arm64. */
+const SYS_OPENAT2 = 437
+/** `struct open_how` of `include/uapi/linux/openat2.h`, bytes. */
+const OPEN_HOW = { size: 24, flags: 0 /* u64 */, resolve: 16 /* u64 */ } as const
+/** RESOLVE_NO_XDEV, RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH. */
+const RESOLVE_HERE = 0x1 | 0x4 | 0x8
+let here: Buffer | undefined
+
+/**
+ * openat2(2), for reading: a path below an open folder, on its file system, through no link. A descriptor, or `-errno`: EXDEV where
+ * something is mounted in between, ENOSYS before Linux 5.6.
+ */
+export function openHere(dir: number, path: Buffer): number {
+  if (here === undefined) {
+    here = Buffer.alloc(OPEN_HOW.size)
+    here.writeUInt32LE(OPEN_FILE | O_CLOEXEC, OPEN_HOW.flags)
+    here.writeUInt32LE(RESOLVE_HERE, OPEN_HOW.resolve)
+  }
+  const fd: number = cOpenat2(SYS_OPENAT2, dir, path, here, OPEN_HOW.size)
+  return fd < 0 ? -koffi.errno() : fd
+}
+
+const FADV_WILLNEED = 3
+
+/** posix_fadvise(2): all of an open file is read soon. The disk begins with it, nobody waits. */
+export function readSoon(fd: number): void {
+  cFadvise(fd, 0, 0, FADV_WILLNEED)
 }
 
 /** What opens a folder for walking. */

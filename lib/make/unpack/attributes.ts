@@ -6,6 +6,12 @@ import type { LeftOuts } from './left-out.ts'
 
 const SET_IDS = 0o6000
 
+/** Whose something is. */
+export interface Owner {
+  readonly uid: number
+  readonly gid: number
+}
+
 /** Gives entries the attributes an archive has for them, and notes what may not be given. */
 export class Attributes {
   readonly #index: FlistIndex
@@ -20,35 +26,39 @@ export class Attributes {
     this.#left = left
   }
 
-  /** Of an open file or folder: owner before mode and attributes, because a change of owner takes setuid and capabilities away. */
-  ofOpen(fd: number, stat: RowStat, path: Buffer): void {
-    const owned = this.#owner(stat, path, () => fchownSync(fd, stat.uid, stat.gid))
-    this.#try(path, 'mode', () => fchmodSync(fd, this.#modeOf(stat, owned)))
-    for (const { name, value } of this.#index.xattrs(stat.row)) {
-      this.#note(path, 'xattr', setXattrOf(fd, zeroEnded(name), value), name)
+  /**
+   * Of an open file or folder: owner before mode and attributes, because a change of owner takes setuid and capabilities away. `now`:
+   * whose it is, where that is known.
+   */
+  ofOpen(fd: number, stat: RowStat, now?: Owner): void {
+    const owned = this.#owner(stat, now, () => fchownSync(fd, stat.uid, stat.gid))
+    this.#try(stat, 'mode', () => fchmodSync(fd, this.#modeOf(stat, owned)))
+    if (this.#index.hasXattrs) {
+      for (const { name, value } of this.#index.xattrs(stat.row)) {
+        this.#note(stat, 'xattr', setXattrOf(fd, zeroEnded(name), value), name)
+      }
     }
-    this.#note(path, 'time', setTime(fd, stat.mtime, stat.mtimeNs))
+    this.#note(stat, 'time', setTime(fd, stat.mtime, stat.mtimeNs))
   }
 
   /** Of what cannot be opened: links and special files. Those are made with their mode. */
-  ofEntry(dir: number, name: Buffer, stat: RowStat, path: Buffer): void {
-    this.#owner(stat, path, () => {
+  ofEntry(dir: number, name: Buffer, stat: RowStat): void {
+    this.#owner(stat, undefined, () => {
       const result = chownAt(dir, name, stat.uid, stat.gid)
       if (result < 0) throw Object.assign(new Error(errnoName(-result)), { code: errnoName(-result) })
     })
     for (const { name: attribute, value } of this.#index.xattrs(stat.row)) {
-      this.#note(path, 'xattr', setXattrAt(dir, name, zeroEnded(attribute), value), attribute)
+      this.#note(stat, 'xattr', setXattrAt(dir, name, zeroEnded(attribute), value), attribute)
     }
-    this.#note(path, 'time', setTimeAt(dir, name, stat.mtime, stat.mtimeNs))
+    this.#note(stat, 'time', setTimeAt(dir, name, stat.mtime, stat.mtimeNs))
   }
 
-  #owner(stat: RowStat, path: Buffer, chown: () => void): boolean {
+  #owner(stat: RowStat, now: Owner | undefined, chown: () => void): boolean {
+    if (stat.uid === now?.uid && stat.gid === now.gid) return true
+    if (this.#isRoot) return this.#try(stat, 'owner', chown)
     if (stat.uid === this.#uid && stat.gid === this.#gid) return true
-    if (!this.#isRoot) {
-      this.#left.add(path, 'owner', `it belongs to ${stat.uid}:${stat.gid}, which needs root`)
-      return false
-    }
-    return this.#try(path, 'owner', chown)
+    this.#left.add(this.#pathOf(stat), 'owner', `it belongs to ${stat.uid}:${stat.gid}, which needs root`)
+    return false
   }
 
   /** A setuid file that belongs to the wrong user would be another program. */
@@ -56,19 +66,23 @@ export class Attributes {
     return stat.mode & (owned ? 0o7777 : 0o7777 & ~SET_IDS)
   }
 
-  #try(path: Buffer, kind: 'owner' | 'mode', work: () => void): boolean {
+  #pathOf({ row }: RowStat): Buffer {
+    return this.#index.pathOf(row)
+  }
+
+  #try(stat: RowStat, kind: 'owner' | 'mode', work: () => void): boolean {
     try {
       work()
       return true
     } catch (error) {
-      this.#left.add(path, kind, systemCode(error))
+      this.#left.add(this.#pathOf(stat), kind, systemCode(error))
       return false
     }
   }
 
-  #note(path: Buffer, kind: 'xattr' | 'time', result: number, name?: Buffer): void {
+  #note(stat: RowStat, kind: 'xattr' | 'time', result: number, name?: Buffer): void {
     if (result >= 0) return
     const what = name === undefined ? '' : `${name.toString()}: `
-    this.#left.add(path, kind, `${what}${errnoName(-result)}`)
+    this.#left.add(this.#pathOf(stat), kind, `${what}${errnoName(-result)}`)
   }
 }

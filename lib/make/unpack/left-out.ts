@@ -19,7 +19,11 @@ export class LeftOuts {
   readonly counts: Partial<Record<LeftOutKind, number>> = {}
 
   add(path: Buffer, kind: LeftOutKind, why: string): void {
-    this.counts[kind] = (this.counts[kind] ?? 0) + 1
-    if (this.list.length < KEPT_MAX) this.list.push({ path: path.length === 0 ? '.' : displayBytes(path), kind, why })
+    this.put({ path: path.length === 0 ? '.' : displayBytes(path), kind, why })
+  }
+
+  put(one: LeftOut): void {
+    this.counts[one.kind] = (this.counts[one.kind] ?? 0) + 1
+    if (this.list.length < KEPT_MAX) this.list.push(one)
   }
 }

@@ -1,5 +1,6 @@
 import { constants, fchmodSync, mkdirSync } from 'node:fs'
-import { describeError, errnoName, FlistError, invariant, LIMITS, systemCode } from '../../base/index.ts'
+import { setImmediate } from 'node:timers/promises'
+import { errnoName, systemCode } from '../../base/index.ts'
 import { FILE_TYPE, type FlistIndex, rowStat, type RowStat } from '../../flist/index.ts'
 import {
   closeFd,
@@ -10,40 +11,27 @@ import {
   OPEN_FOLDER,
   openAt,
   openPath,
-  setTime,
   symlinkAt,
-  unlinkAt,
   zeroEnded,
 } from '../../system/index.ts'
 import { OpenFolder } from '../open-folder.ts'
 import { Attributes } from './attributes.ts'
-import { type BlockSupply, closeQuietly, writeContent } from './file-content.ts'
-import { type LeftOut, type LeftOutKind, LeftOuts } from './left-out.ts'
-import { Slots } from './slots.ts'
+import type { BlockSupply } from './file-content.ts'
+import { Files } from './files.ts'
+import { type LocalContent, openMaking } from './maker-pool.ts'
+import { clearName } from './patient-maker.ts'
+import { Tally, type UnpackResult } from './tally.ts'
 
 export interface UnpackRequest {
   readonly index: FlistIndex
   /** Made where it is not there; its parent must be. */
   readonly directory: string
   readonly supply: BlockSupply
+  /** Where blocks lie in folders of this machine: files are made of those first. `supply` has them too. */
+  readonly local?: LocalContent | undefined
   /** Plain bytes that are there, of how many, and names. */
   readonly onProgress?: ((bytes: number, total: number, entries: number) => void) | undefined
 }
-
-export interface UnpackResult {
-  /** Names that are in the folder now. */
-  entries: number
-  /** Plain bytes that were written; holes count. */
-  bytes: number
-  /** Files that were there with their size and time, and were not read again. */
-  kept: number
-  /** What is not as in the archive, by kind. */
-  readonly counts: Partial<Record<LeftOutKind, number>>
-  readonly leftOut: readonly LeftOut[]
-}
-
-const CREATE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW
-const EXISTING = constants.O_WRONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
 
 /**
  * Restores the tree of an archive in a folder. Nothing outside of it is touched: every name is made in a folder that is held open, and no
@@ -52,154 +40,185 @@ const EXISTING = constants.O_WRONLY | constants.O_NOFOLLOW | constants.O_NONBLOC
  * disk, FLIST_INTERRUPTED; what else cannot be restored is in the result.
  */
 export async function unpackTree(request: UnpackRequest, signal: AbortSignal): Promise<UnpackResult> {
-  return new Unpacking(request, signal).run()
+  const { index, local } = request
+  await using making = local === undefined ? undefined : await openMaking(index, local)
+  const tally = new Tally(request)
+  return await new Unpacking(request, new Files(request, making, tally, signal), tally, signal).run()
 }
+
+/** Entries after which an interrupt is heard, where nothing else waits. */
+const BREATH = 1000
 
 interface Level {
   readonly folder: OpenFolder
-  readonly row: number
   next: number
   readonly end: number
-  readonly path: Buffer
+  /** Made in this run: there is nothing in it yet. */
+  readonly isFresh: boolean
+  /** Further names of inodes. */
+  readonly links: number[]
 }
 
-const SLASH = Buffer.from('/')
+/** The first name of an inode that has several, and whether it will be there. */
+interface FirstName {
+  readonly row: number
+  readonly made: Promise<boolean> | boolean
+}
 
 class Unpacking {
   readonly #request: UnpackRequest
   readonly #index: FlistIndex
   readonly #signal: AbortSignal
-  readonly #left = new LeftOuts()
+  readonly #tally: Tally
   readonly #attributes: Attributes
+  readonly #files: Files
   readonly #stat = new FileStat()
-  readonly #blocks = new Slots(LIMITS.unpackBlocksAtOnce)
-  readonly #files = new Slots(LIMITS.unpackFilesAtOnce)
-  readonly #running = new Set<Promise<void>>()
-  /** Of a hard link's leader: the path of its first name here. */
-  readonly #linked = new Map<number, Buffer>()
-  readonly #result: UnpackResult
-  #failure: unknown
-  /** Of content that could not be restored. */
-  #firstContent: unknown
+  /** By leader. */
+  readonly #linked = new Map<number, FirstName>()
+  #isEnding = false
 
-  constructor(request: UnpackRequest, signal: AbortSignal) {
+  constructor(request: UnpackRequest, files: Files, tally: Tally, signal: AbortSignal) {
     this.#request = request
     this.#index = request.index
     this.#signal = signal
-    this.#attributes = new Attributes(request.index, this.#left)
-    this.#result = { entries: 0, bytes: 0, kept: 0, counts: this.#left.counts, leftOut: this.#left.list }
+    this.#tally = tally
+    this.#attributes = new Attributes(request.index, tally.left)
+    this.#files = files
   }
 
   async run(): Promise<UnpackResult> {
-    const root = this.#openRoot()
+    const levels = [this.#openRoot()]
     const umask = process.umask(0)
-    const levels = [this.#level(root, 0, Buffer.alloc(0))]
+    let entries = 0
     try {
       for (let top = levels.at(-1); top !== undefined; top = levels.at(-1)) {
-        if (this.#signal.aborted || this.#failure !== undefined) break
+        if (this.#signal.aborted || this.#tally.hasFailed) break
         if (top.next >= top.end) {
+          await this.#leave(top)
           levels.pop()
-          this.#leave(top)
           continue
         }
         const row = top.next
         top.next += 1
         const child = await this.#make(top, row)
         if (child !== undefined) levels.push(child)
+        entries += 1
+        if (entries % BREATH === 0) await setImmediate()
       }
+      if (levels.length === 0) await this.#files.flush()
     } finally {
-      await Promise.all(this.#running)
+      this.#isEnding = levels.length > 0
+      await this.#files.settle()
       for (const { folder } of levels) folder.release()
       process.umask(umask)
     }
-    if (this.#failure !== undefined) throw this.#failure
-    // Not one block came: that is no restoring in part.
-    if (this.#firstContent !== undefined && this.#result.bytes === 0) throw this.#firstContent
+    this.#tally.check()
     this.#signal.throwIfAborted()
-    return this.#result
+    return this.#tally.result
   }
 
-  #openRoot(): OpenFolder {
+  #openRoot(): Level {
     const { directory } = this.#request
     try {
       mkdirSync(directory)
     } catch (error) {
-      if (systemCode(error) !== 'EEXIST') throw this.#refused(systemCode(error), error)
+      if (systemCode(error) !== 'EEXIST') throw this.#tally.refused(systemCode(error), error)
     }
     const fd = openPath(Buffer.from(directory), constants.O_RDONLY | constants.O_DIRECTORY)
-    if (fd < 0) throw this.#refused(errnoName(-fd))
-    return new OpenFolder(fd)
+    if (fd < 0) throw this.#tally.refused(errnoName(-fd))
+    return this.#level(fd, 0, false)
   }
 
-  #refused(why: string, cause?: unknown): FlistError {
-    return new FlistError('FLIST_SYSTEM', `Cannot unpack into "${this.#request.directory}": ${why}`, {
-      hint: 'Name a folder that you may write; the folder it lies in must be there',
-      cause,
-    })
-  }
-
-  #level(folder: OpenFolder, row: number, path: Buffer): Level {
+  /**
+   * A folder gets its attributes when all that is in it is there: what came before would have changed its time, or been refused by
+   * its mode.
+   */
+  #level(fd: number, row: number, isFresh: boolean): Level {
     const first = this.#index.first[row] ?? 0
-    this.#result.entries += 1
-    return { folder, row, next: first, end: first + (this.#index.count[row] ?? 0), path }
+    const folder = new OpenFolder(fd, () => {
+      if (!this.#isEnding) this.#attributes.ofOpen(fd, rowStat(this.#index, row))
+    })
+    this.#tally.result.entries += 1
+    return { folder, next: first, end: first + (this.#index.count[row] ?? 0), isFresh, links: [] }
   }
 
-  /** All that is in it is there: what came before would have changed its time, or been refused by its mode. */
-  #leave({ folder, row, path }: Level): void {
-    this.#attributes.ofOpen(folder.fd, rowStat(this.#index, row), path)
+  /** Links come last: then the files that they lead to are made, or will be without us. */
+  async #leave({ folder, isFresh, links }: Level): Promise<void> {
+    if (links.length > 0) await this.#files.flush()
+    for (const row of links) await this.#makeLink(folder.fd, row, isFresh)
     folder.release()
   }
 
   /** Makes one entry; a folder's level is entered next. */
   async #make(level: Level, row: number): Promise<Level | undefined> {
-    const bare = this.#index.nameOf(row)
-    const path = level.path.length === 0 ? Buffer.from(bare) : Buffer.concat([level.path, SLASH, bare])
-    const stat = rowStat(this.#index, row)
-    const name = zeroEnded(bare)
-    const type = stat.mode & FILE_TYPE.mask
-    if (type === FILE_TYPE.directory) return this.#makeFolder(level, row, name, path)
-    if (this.#linkExisting(level, row, name, path)) return undefined
-    if (type === FILE_TYPE.file) await this.#makeFile(level, stat, name, path)
-    else this.#makeSpecial(level, stat, name, path)
+    const leader = this.#index.leader[row] ?? row
+    const type = (this.#index.mode[leader] ?? 0) & FILE_TYPE.mask
+    if (type === FILE_TYPE.directory) return this.#makeFolder(level, row)
+    const isShared = (this.#index.nlink[leader] ?? 1) > 1
+    if (isShared && this.#linked.has(leader)) {
+      level.links.push(row)
+      return undefined
+    }
+    if (type !== FILE_TYPE.file) {
+      const made = this.#makeSpecial(level, rowStat(this.#index, row))
+      if (isShared) this.#linked.set(leader, { row, made })
+      return undefined
+    }
+    const { folder, isFresh } = level
+    folder.use()
+    let done = (_made: boolean): void => folder.release()
+    if (isShared) {
+      const { promise, resolve } = Promise.withResolvers<boolean>()
+      this.#linked.set(leader, { row, made: promise })
+      done = (made) => {
+        folder.release()
+        resolve(made)
+      }
+    }
+    await this.#files.add({ folder, row, isFresh, done })
     return undefined
   }
 
-  #makeFolder(level: Level, row: number, name: Buffer, path: Buffer): Level | undefined {
+  #makeFolder(level: Level, row: number): Level | undefined {
     const { fd: dir } = level.folder
+    const name = zeroEnded(this.#index.nameOf(row))
+    let isFresh = true
     let made = mkdirAt(dir, name, 0o700)
     if (made < 0 && errnoName(-made) === 'EEXIST') {
       this.#stat.at(dir, name)
-      if ((this.#stat.mode & FILE_TYPE.mask) === FILE_TYPE.directory) made = 0
-      else made = this.#clear(dir, name) ? mkdirAt(dir, name, 0o700) : made
+      isFresh = (this.#stat.mode & FILE_TYPE.mask) !== FILE_TYPE.directory
+      if (!isFresh) made = 0
+      else if (clearName(dir, name)) made = mkdirAt(dir, name, 0o700)
     }
     const fd = made < 0 ? made : openAt(dir, name, OPEN_FOLDER)
+    if (fd < 0) {
+      this.#tally.failed(this.#index.pathOf(row), 'name', -fd)
+      return undefined
+    }
     // One of an earlier run may have its last mode already.
-    if (fd >= 0) fchmodSync(fd, 0o700)
-    if (fd >= 0) return this.#level(new OpenFolder(fd), row, path)
-    this.#fail(path, 'name', -fd)
-    return undefined
+    if (!isFresh) fchmodSync(fd, 0o700)
+    return this.#level(fd, row, isFresh)
   }
 
-  /** A further name of an inode that is here already. */
-  #linkExisting(level: Level, row: number, name: Buffer, path: Buffer): boolean {
-    const leader = this.#index.leader[row] ?? row
-    if ((this.#index.nlink[leader] ?? 1) === 1) return false
-    const first = this.#linked.get(leader)
-    if (first === undefined) {
-      this.#linked.set(leader, path)
-      return false
+  /** A further name of an inode. */
+  async #makeLink(fd: number, row: number, isFresh: boolean): Promise<void> {
+    const first = this.#linked.get(this.#index.leader[row] ?? row)
+    if (first === undefined || this.#signal.aborted) return
+    const path = this.#index.pathOf(first.row)
+    if (!(await first.made)) {
+      this.#tally.left.add(this.#index.pathOf(row), 'link', 'the file is not there that it is a name of')
+      return
     }
-    const dir = this.#openBeneath(first.subarray(0, Math.max(0, first.lastIndexOf(0x2f))))
-    const base = zeroEnded(first.subarray(first.lastIndexOf(0x2f) + 1))
-    const { fd } = level.folder
+    const dir = this.#openBeneath(path.subarray(0, Math.max(0, path.lastIndexOf(0x2f))))
+    const base = zeroEnded(this.#index.nameOf(first.row))
+    const name = zeroEnded(this.#index.nameOf(row))
     let result = dir < 0 ? dir : linkAt(dir, base, fd, name)
-    if (result < 0 && errnoName(-result) === 'EEXIST') {
-      result = this.#isSame(dir, base, fd, name) ? 0 : this.#clear(fd, name) ? linkAt(dir, base, fd, name) : result
+    if (!isFresh && result < 0 && errnoName(-result) === 'EEXIST') {
+      result = this.#isSame(dir, base, fd, name) ? 0 : clearName(fd, name) ? linkAt(dir, base, fd, name) : result
     }
     if (dir >= 0) closeFd(dir)
-    if (result < 0) this.#fail(path, 'link', -result)
-    else this.#result.entries += 1
-    return true
+    if (result < 0) this.#tally.failed(this.#index.pathOf(row), 'link', -result)
+    else this.#tally.result.entries += 1
   }
 
   /** A folder of the tree, from its root down, no link followed. */
@@ -220,100 +239,21 @@ class Unpacking {
     return this.#stat.at(dirB, b) === 0 && this.#stat.ino === ino && this.#stat.system === system
   }
 
-  async #makeFile(level: Level, stat: RowStat, name: Buffer, path: Buffer): Promise<void> {
-    const { fd: dir } = level.folder
-    if (this.#isWhole(dir, name, stat)) {
-      const there = openAt(dir, name, EXISTING)
-      if (there >= 0) {
-        this.#attributes.ofOpen(there, stat, path)
-        closeFd(there)
-        this.#result.entries += 1
-        this.#result.kept += 1
-        return
-      }
-    }
-    let fd = openAt(dir, name, CREATE, 0o600)
-    if (fd < 0 && errnoName(-fd) === 'EEXIST' && this.#clear(dir, name)) fd = openAt(dir, name, CREATE, 0o600)
-    if (fd < 0) return this.#fail(path, 'name', -fd)
-    this.#result.entries += 1
-    level.folder.use()
-    await this.#files.take()
-    const work = this.#fill(fd, level, stat, name, path).finally(() => {
-      this.#files.give()
-      this.#running.delete(work)
-    })
-    this.#running.add(work)
-  }
-
-  /** Its time is set when all else is done. */
-  #isWhole(dir: number, name: Buffer, stat: RowStat): boolean {
-    const there = this.#stat
-    return (
-      there.at(dir, name) === 0 &&
-      (there.mode & FILE_TYPE.mask) === FILE_TYPE.file &&
-      there.size === stat.size &&
-      there.mtime === stat.mtime &&
-      there.mtimeNs === stat.mtimeNs
-    )
-  }
-
-  async #fill(fd: number, { folder, row }: Level, stat: RowStat, name: Buffer, path: Buffer): Promise<void> {
-    const leader = this.#index.leader[stat.row] ?? stat.row
-    const { supply, onProgress } = this.#request
-    const onBytes = (bytes: number): void => {
-      this.#result.bytes += bytes
-      onProgress?.(this.#result.bytes, this.#index.contentBytes, this.#result.entries)
-    }
-    try {
-      await writeContent(fd, this.#index, leader, supply, this.#blocks, onBytes, this.#signal)
-      this.#attributes.ofOpen(fd, stat, path)
-    } catch (error) {
-      // Half a file is worse than none. The folder may have its time already.
-      unlinkAt(folder.fd, name)
-      const { mtime, mtimeNs } = rowStat(this.#index, row)
-      setTime(folder.fd, mtime, mtimeNs)
-      if (!this.#signal.aborted) this.#contentFailed(path, error)
-    } finally {
-      closeQuietly(fd)
-      folder.release()
-    }
-  }
-
-  #contentFailed(path: Buffer, error: unknown): void {
-    if (FULL.has(systemCode(error))) this.#failure ??= this.#refused(systemCode(error), error)
-    else this.#left.add(path, 'content', describeError(error))
-    this.#result.entries -= 1
-    this.#firstContent ??= error
-    if (this.#result.bytes === 0 && (this.#left.counts.content ?? 0) >= HOPELESS) this.#failure ??= error
-  }
-
-  #makeSpecial(level: Level, stat: RowStat, name: Buffer, path: Buffer): void {
-    const { fd: dir } = level.folder
+  #makeSpecial({ folder }: Level, stat: RowStat): boolean {
+    const { fd: dir } = folder
+    const name = zeroEnded(this.#index.nameOf(stat.row))
     const make = (): number =>
       stat.target === undefined
         ? mknodAt(dir, name, stat.mode, stat.rdev)
         : symlinkAt(zeroEnded(stat.target), dir, name)
     let made = make()
-    if (made < 0 && errnoName(-made) === 'EEXIST' && this.#clear(dir, name)) made = make()
-    if (made < 0) return this.#fail(path, stat.target === undefined ? 'device' : 'name', -made)
-    this.#result.entries += 1
-    this.#attributes.ofEntry(dir, name, stat, path)
-  }
-
-  /** Takes away what is under a name, but no folder with something in it. */
-  #clear(dir: number, name: Buffer): boolean {
-    return unlinkAt(dir, name) === 0 || unlinkAt(dir, name, true) === 0
-  }
-
-  #fail(path: Buffer, kind: LeftOutKind, errno: number): void {
-    invariant(errno > 0, 'a call that failed has an errno')
-    const code = errnoName(errno)
-    if (FULL.has(code)) this.#failure ??= this.#refused(code)
-    else this.#left.add(path, kind, code)
+    if (made < 0 && errnoName(-made) === 'EEXIST' && clearName(dir, name)) made = make()
+    if (made < 0) {
+      this.#tally.failed(this.#index.pathOf(stat.row), stat.target === undefined ? 'device' : 'name', -made)
+      return false
+    }
+    this.#tally.result.entries += 1
+    this.#attributes.ofEntry(dir, name, stat)
+    return true
   }
 }
-
-/** So many files without a single block: no store answers. */
-const HOPELESS = 2 * LIMITS.unpackFilesAtOnce
-/** Nothing that follows would fare better. */
-const FULL: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EROFS', 'EIO', 'EMFILE', 'ENFILE'])
