@@ -2,9 +2,11 @@
 import { execFile } from 'node:child_process'
 import { join } from 'node:path'
 import t from 'tap'
+import { faultsOf } from '../torture/report.ts'
 import { NO_MOUNT, PROJECT } from './lab.ts'
 
 const SECONDS = 45
+const LINE_SHOWN = 200
 const OUTPUT_BYTES_MAX = 64 * 1024 * 1024
 /** Milliseconds; the run gives up by itself before that. */
 const TIMEOUT_MS = (SECONDS + 600) * 1000
@@ -22,5 +24,9 @@ void t.test('a short torture', { skip: NO_MOUNT, timeout: TIMEOUT_MS }, async (t
     )
   })
   t.comment(output)
+  // The gate shows some lines after what is not ok: what was done last comes first.
+  for (const { fault, before } of faultsOf(output)) {
+    t.fail(fault, { before: before.toReversed().map((line) => line.slice(0, LINE_SHOWN)), at: null, stack: '' })
+  }
   t.equal(code, 0, `seed ${seed}`)
 })

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { excerpt, faultLine } from './report.ts'
+import { excerpt, faultLine, faultsOf } from './report.ts'
 
 /** One a second. */
 function eventsOf(count: number): string[] {
@@ -20,4 +20,14 @@ t.test('excerpt() is short, however many faults there are and however long', asy
   t.match(lines[0], /^\S+ FAULT x+ \[\d+ more characters\]$/)
   t.equal(lines.at(-1), '[30 more faults]')
   t.ok(lines.join('\n').length < 50_000)
+})
+
+t.test('faultsOf() finds the faults of an excerpt again', async (t) => {
+  const [one, two] = [faultLine('a difference:\n- this\n+ that\n'), faultLine('two')]
+  const output = ['seed 1', ...excerpt([...eventsOf(3), one, two, ...eventsOf(1)]), 'FAILED'].join('\n')
+  t.strictSame(faultsOf(output), [
+    { fault: one.trimEnd().replaceAll('\n', '\n    '), before: ['seed 1', ...eventsOf(3)] },
+    { fault: two, before: [] },
+  ])
+  t.strictSame(faultsOf('seed 1\npassed'), [])
 })

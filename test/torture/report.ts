@@ -24,7 +24,15 @@ export function excerpt(events: readonly string[]): string[] {
   return lines
 }
 
+/** What goes on over lines is set off, so that each other line begins an event. */
 function shortened(event: string): string {
-  if (event.length <= CHARACTERS_MAX) return event
-  return `${event.slice(0, CHARACTERS_MAX)} [${event.length - CHARACTERS_MAX} more characters]`
+  const rest = event.length > CHARACTERS_MAX ? ` [${event.length - CHARACTERS_MAX} more characters]` : ''
+  return (event.slice(0, CHARACTERS_MAX).trimEnd() + rest).replaceAll('\n', '\n    ')
+}
+
+/** The faults of an output with an excerpt in it, each with the lines that stand between it and the one before. */
+export function faultsOf(output: string): { readonly fault: string; readonly before: readonly string[] }[] {
+  const lines = output.split(/\n(?! {4})/)
+  const faults = lines.flatMap((line, index) => (/^\S+ FAULT /.test(line) ? [index] : []))
+  return faults.map((at, nth) => ({ fault: lines[at] ?? '', before: lines.slice((faults[nth - 1] ?? -1) + 1, at) }))
 }
