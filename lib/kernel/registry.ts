@@ -110,12 +110,19 @@ export function forgetMount(record: MountRecord): void {
 export function listMounts(mounts: readonly MountEntry[] = readMounts()): MountListing[] {
   const listings: MountListing[] = []
   forgetLeftOvers()
-  for (const record of readRecords()) {
-    const state = stateOf(record, mounts)
+  const records = readRecords().toSorted((a, b) => (a.startedAt < b.startedAt ? -1 : 1))
+  const youngest = new Map(records.map((record) => [placeOf(record), record]))
+  for (const record of records) {
+    const state = stateOf(record, youngest.get(placeOf(record)) === record ? mounts : [])
     if (state === undefined) forgetMount(record)
     else listings.push({ ...record, state })
   }
-  return listings.toSorted((a, b) => (a.startedAt < b.startedAt ? -1 : 1))
+  return listings
+}
+
+/** A mount by what is told of it. The kernel gives the number of one that has gone to the next: that of two records is the younger's. */
+function placeOf({ directory, connection, rw }: MountRecord): string {
+  return JSON.stringify([directory, rw === undefined ? connection : -1, rw?.overlay ?? -1])
 }
 
 /** A process that has a key, as it is written down. */

@@ -108,6 +108,32 @@ t.test('listMounts() removes a record that is no longer true, and leaves what it
   t.strictSame(readdirSync(dir).toSorted(), ['less.json', 'other.json', 'torn.json'])
 })
 
+t.test(
+  'listMounts() gives a mount to the youngest of the records that name it: its number was given again',
+  async (t) => {
+    const dir = inDir(t)
+    const place = { directory: '/mnt/a', connection: 70 }
+    registerMount(record('old', { ...place, ...GONE }))
+    registerMount(record('leaving', { ...place, startedAt: '2026-01-02T00:00:00Z' }))
+    registerMount(record('now', { ...place, startedAt: '2026-01-03T00:00:00Z' }))
+    registerMount(record('over', { ...place, connection: 71, startedAt: '2026-01-04T00:00:00Z' }))
+    const rw = { upper: undefined, overlay: 72 }
+    registerMount(record('old-rw', { ...place, ...GONE, rw }))
+    registerMount(record('rw', { ...place, connection: 74, rw, startedAt: '2026-01-05T00:00:00Z' }))
+    const overlay = parseMounts('9 1 0:72 / /mnt/a rw - overlay flistfs lowerdir=/low')
+    t.strictSame(
+      listMounts([...mounted(['/mnt/a', 70], ['/mnt/a', 71]), ...overlay]).map(({ id, state }) => [id, state]),
+      [
+        ['leaving', 'leaving'],
+        ['now', 'mounted'],
+        ['over', 'mounted'],
+        ['rw', 'mounted'],
+      ],
+    )
+    t.notOk(existsSync(join(dir, 'old.json')))
+  },
+)
+
 /** A record as an earlier boot of the machine left it. */
 function leave(dir: string, elder: MountRecord): void {
   writeFileSync(join(dir, `${elder.id}.json`), JSON.stringify({ ...elder, boot: 'of-yesterday' }))
@@ -175,7 +201,8 @@ t.test('listMounts() removes files of mounts that never were, when who began the
   // Not empty, which stands for what is mounted still.
   mkdirSync(join(dir, `lower-${gone}-def2/x`), { recursive: true })
   writeFileSync(join(dir, 'notes.txt'), '')
-  const mine = readdirSync(dir).filter((name) => name.includes(`${process.pid}`))
+  // Not those of a number that begins with ours.
+  const mine = readdirSync(dir).filter((name) => name.split(/[.-]/).includes(`${process.pid}`))
   listMounts(mounted([`/mnt/${gone}-def`, 70]))
   t.strictSame(
     readdirSync(dir).toSorted(),
