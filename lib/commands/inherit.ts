@@ -19,6 +19,7 @@ import {
   readMounts,
   recordsOf,
   releaseServer,
+  returnDevice,
   sharedKey,
   supervisor,
   takeAway,
@@ -186,7 +187,12 @@ class Heirs {
       void takeAway(record.directory, MNT.DETACH).then(() => forgetMount(record))
       return
     }
-    this.#ready.push({ mount: this.#server.prepare(plan, held, index), record })
+    try {
+      this.#ready.push({ mount: this.#server.prepare(plan, held, index), record })
+    } catch (error) {
+      returnDevice(held)
+      throw error
+    }
   }
 
   /** Tries until it comes to something: first of all the index is made again, if that is what it lacks. */

@@ -1,7 +1,7 @@
 import { createServer, type Server as NetServer, type Socket } from 'node:net'
 import { rmSync } from 'node:fs'
 import { describeError, FlistError } from '../base/index.ts'
-import { joinSocketPath, Lines, takeDevice, withSocketPath } from '../kernel/index.ts'
+import { joinSocketPath, Lines, returnDevice, takeDevice, withSocketPath } from '../kernel/index.ts'
 import type { MountPlace, MountPlan } from './mount-plan.ts'
 import type { ServedMount } from './served-mount.ts'
 import type { Server } from './server.ts'
@@ -79,7 +79,13 @@ export class JoinDoor {
       lines.send({ refused: 'its device cannot be taken' })
       return undefined
     }
-    const mount = this.#server.prepare(plan, held)
+    let mount: ServedMount
+    try {
+      mount = this.#server.prepare(plan, held)
+    } catch (error) {
+      returnDevice(held)
+      throw error
+    }
     lines.send({ pid: process.pid })
     return mount
   }

@@ -1,6 +1,6 @@
 import { closeSync } from 'node:fs'
 import { adopt, killProcess, openProcess, takeDescriptor } from '../system/index.ts'
-import { supervisor } from './device.ts'
+import { heldDevice, supervisor } from './device.ts'
 import { isAlive, type ProcessName, processStart } from './processes.ts'
 
 /** The device's number in a holder: bin/supervise opens it so. */
@@ -47,9 +47,14 @@ export function takeDevice(holder: ProcessName): Held | undefined {
 export function mayShare(holder: ProcessName): boolean {
   const held = takeDevice(holder)
   if (held === undefined) return false
-  closeSync(held.fd)
-  closeSync(held.pidfd)
+  returnDevice(held)
   return true
+}
+
+/** Lets go of a device that is not served after all. Its holder keeps it, and so does this process what it got from its supervisor. */
+export function returnDevice({ pidfd, fd }: Held): void {
+  if (fd !== heldDevice()) closeSync(fd)
+  if (pidfd >= 0) closeSync(pidfd)
 }
 
 /** Lets go of a device, and ends its holder. */
