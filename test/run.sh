@@ -9,6 +9,8 @@ tap() { sh bin/node node_modules/tap/dist/esm/run.mjs "$@"; }
 
 # .taprc leaves tap's TypeScript plugin out, because Node runs the source as it is. Its test class is compiled once for that.
 if grep -qs '@tapjs/typescript' node_modules/@tapjs/test/test-built/dist/esm/index.js; then tap build >/dev/null || exit 1; fi
+# Servers of tests are on the loopback: what the machine reaches others by does not lead there.
+unset http_proxy https_proxy all_proxy no_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY
 
 # All that the tests make lies here, so that what they leave is found; users of tests look into it.
 folder=$(mktemp -d "${TMPDIR:-/tmp}/flistfs-XXXXXX") && chmod 755 "$folder" || exit 1
