@@ -11,6 +11,7 @@ const LISTENS = '0A'
 
 /** Below it are ports of services with a name. */
 const LOWEST_PORT = 10_000
+const PORTS_TRIED = 1000
 
 export interface ServerProgram {
   readonly port: number
@@ -69,11 +70,12 @@ function portOf({ pid }: ChildProcess): number | undefined {
 export async function quietPort(...addresses: readonly string[]): Promise<number> {
   const first = Number(readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8').split(/\s+/)[0])
   const above = first > 2 * LOWEST_PORT ? first : 32_768
-  for (;;) {
+  for (let tried = 0; tried < PORTS_TRIED; tried += 1) {
     const port = LOWEST_PORT + Math.floor(Math.random() * (above - LOWEST_PORT))
     const free = await Promise.all(addresses.map((address) => isFree(address, port)))
     if (free.every(Boolean)) return port
   }
+  throw new Error(`no port is free on ${addresses.join(' and ')}`)
 }
 
 function isFree(address: string, port: number): Promise<boolean> {

@@ -107,6 +107,7 @@ export class Lab {
   /** Runs a program to its end. Never throws for what the program did; a program that takes too long is killed. */
   run(command: string, words: readonly string[], options: RunOptions = {}): Promise<Done> {
     return new Promise((done) => {
+      const begun = performance.now()
       const child = execFile(
         command,
         words,
@@ -123,7 +124,8 @@ export class Lab {
           const text = stderr.toString('utf8')
           if (error === null) return done({ code: 0, stdout, stderr: text })
           const code = typeof error.code === 'number' ? error.code : 137
-          const killed = error.killed ? `\n[${command} was killed after ${options.timeoutMs ?? COMMAND_MS} ms]` : ''
+          const ms = Math.round(performance.now() - begun)
+          const killed = error.killed ? `\n[${command} was killed after ${ms} ms]` : ''
           done({ code, stdout, stderr: typeof error.code === 'string' ? `${text}\n${error.message}` : text + killed })
         },
       )

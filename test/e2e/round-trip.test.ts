@@ -39,7 +39,7 @@ async function goesRound(
   const differs = async (other: string): Promise<string> => {
     const words = [...COMPARED[format], '--numeric-ids', '--delete', `${tree}/`, `${other}/`]
     const { code, stdout, stderr } = await lab.run('rsync', words)
-    return code === 0 ? stdout.toString('latin1') : stderr
+    return code === 0 ? stdout.toString('latin1') : `rsync ended with ${code}: ${stderr}`
   }
   const mounted = await lab.mount(archive)
   t.equal(await differs(mounted.directory), '', 'mounted it is the same')
