@@ -1,3 +1,4 @@
+import { closeSync, openSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describeError, FlistError, type Log } from '../base/index.ts'
 import { type FlistIndex, openIndex } from '../flist/index.ts'
@@ -20,6 +21,7 @@ import {
   recordsOf,
   releaseServer,
   returnDevice,
+  type ServeWords,
   sharedKey,
   supervisor,
   takeAway,
@@ -115,8 +117,25 @@ function estateOf(record: MountRecord): Estate | undefined {
   const legacy = loadState(record.id, 'state') as Legacy | undefined
   if (legacy === undefined) return undefined
   const { id, startedAt, holder } = record
-  const { options: words, served, checked } = legacy
-  return { record, plan: { id, startedAt, words, served, checked, holder } }
+  const { options, served, checked } = legacy
+  return { record, plan: { id, startedAt, words: writable(options), served, checked, holder } }
+}
+
+/** The words without files that cannot be written now: a mount that says nothing is better than none. */
+function writable(words: ServeWords): ServeWords {
+  const { traceFile } = words
+  const canLog = succeeds(() => openLog(words).close())
+  const canTrace = traceFile === undefined || succeeds(() => closeSync(openSync(traceFile, 'a', 0o600)))
+  return { ...words, ...(canLog ? {} : { logFile: undefined }), ...(canTrace ? {} : { traceFile: undefined }) }
+}
+
+function succeeds(work: () => void): boolean {
+  try {
+    work()
+    return true
+  } catch {
+    return false
+  }
 }
 
 /** The device of a mount: inherited from our supervisor, or taken from its holder. */

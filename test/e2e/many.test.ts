@@ -224,6 +224,17 @@ mountTest('a mount that cannot go on disturbs no other', {}, async (t, lab) => {
   await lab.umount(well)
 })
 
+mountTest('a mount goes on without a log and a trace that cannot be written any more', {}, async (t, lab) => {
+  await lab.ok('mkdir', [lab.path('gone')])
+  const [lost, well] = [await lab.mount(SAMPLE, { words: ['--log', lab.path('gone/log')] }), await lab.mount(SAMPLE)]
+  await lab.ok('sh', [FLISTFS, 'trace', lost.directory, lab.path('gone/trace')])
+  await lab.ok('rm', ['-r', lab.path('gone')])
+  process.kill(lost.pid, 'SIGKILL')
+  await lab.run('sh', ['-c', 'echo 3 > /proc/sys/vm/drop_caches'])
+  for (const mounted of [lost, well]) t.match(await read(lab, mounted), /^12/)
+  for (const mounted of [lost, well]) await lab.umount(mounted)
+})
+
 mountTest('mounting and unmounting leaves nothing in the server', {}, async (t, lab) => {
   const stays = await lab.mount(SAMPLE)
   const { pid } = stays
