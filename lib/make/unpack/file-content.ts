@@ -1,10 +1,10 @@
 import { closeSync, ftruncateSync, writeSync } from 'node:fs'
 import { FlistError, LIMITS } from '../../base/index.ts'
 import type { FlistIndex } from '../../flist/index.ts'
-import type { BlockRef } from '../../store/index.ts'
+import { type BlockRef, freeBytes } from '../../store/index.ts'
 import type { Slots } from './slots.ts'
 
-/** Blocks as the caller reads them: from a cache, or a store. */
+/** Blocks as the caller reads them: from a cache, or a store. The bytes are the caller's alone. */
 export interface BlockSupply {
   read(ref: BlockRef, signal: AbortSignal): Promise<Buffer>
 }
@@ -67,6 +67,7 @@ export async function writeBlocks(
       const bytes = await supply.read(blockRef(index, row, nth), signal)
       writeSolid(fd, bytes, nth * LIMITS.blockBytesMax)
       onBytes(bytes.length)
+      freeBytes(bytes)
     } finally {
       slots.give()
     }

@@ -4,6 +4,7 @@ import { FILE_TYPE, type FlistIndex, rowStat, type RowStat } from '../../flist/i
 import { encodeBlock, freeBytes, LocalBlocks, type LocalRoute } from '../../store/index.ts'
 import { closeFd, FileStat, openAt, unlinkAt, zeroEnded } from '../../system/index.ts'
 import { Attributes, type Owner } from './attributes.ts'
+import { clearName } from './clear-name.ts'
 import { blockRef, blocksOf, writeSolid } from './file-content.ts'
 import { type LeftOut, LeftOuts } from './left-out.ts'
 
@@ -133,7 +134,7 @@ export class FileMaker implements Disposable {
 
   #make({ dir, name, stat, blocks }: Plan): boolean {
     let fd = openAt(dir, name, CREATE, 0o600)
-    if (fd < 0 && errnoName(-fd) === 'EEXIST' && unlinkAt(dir, name) === 0) fd = openAt(dir, name, CREATE, 0o600)
+    if (fd < 0 && errnoName(-fd) === 'EEXIST' && clearName(dir, name)) fd = openAt(dir, name, CREATE, 0o600)
     if (fd < 0 || !this.#fill(fd, stat, blocks)) {
       if (fd < 0) closeAll(blocks, 0)
       else unlinkAt(dir, name)

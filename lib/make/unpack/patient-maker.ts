@@ -3,6 +3,7 @@ import { rowStat } from '../../flist/index.ts'
 import { FileStat, openAt, unlinkAt, zeroEnded } from '../../system/index.ts'
 import type { OpenFolder } from '../open-folder.ts'
 import { Attributes } from './attributes.ts'
+import { clearName } from './clear-name.ts'
 import { closeQuietly, type ContentTools, writeBlocks, writeContent } from './file-content.ts'
 import { CREATE, EXISTING, isWhole } from './file-maker.ts'
 import { Slots } from './slots.ts'
@@ -106,9 +107,4 @@ export class PatientMaker {
       done(made)
     }
   }
-}
-
-/** Takes away what is under a name, but no folder with something in it. */
-export function clearName(dir: number, name: Buffer): boolean {
-  return unlinkAt(dir, name) === 0 || unlinkAt(dir, name, true) === 0
 }

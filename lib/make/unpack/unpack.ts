@@ -16,10 +16,10 @@ import {
 } from '../../system/index.ts'
 import { OpenFolder } from '../open-folder.ts'
 import { Attributes } from './attributes.ts'
+import { clearName } from './clear-name.ts'
 import type { BlockSupply } from './file-content.ts'
 import { Files } from './files.ts'
 import { type LocalContent, openMaking } from './maker-pool.ts'
-import { clearName } from './patient-maker.ts'
 import { Tally, type UnpackResult } from './tally.ts'
 
 export interface UnpackRequest {
