@@ -84,11 +84,14 @@ export async function resumeMounts(signal: AbortSignal): Promise<number> {
 export async function shareServer(server: Server, key: string, signal: AbortSignal): Promise<void> {
   try {
     server.open(await JoinDoor.open(server, key))
-    await adoptOrphans(server, key, signal)
   } catch (error) {
     releaseServer(key)
     server.warn('other mounts need servers of their own', error)
+    return
   }
+  await adoptOrphans(server, key, signal).catch((error: unknown) => {
+    server.warn('mounts that have lost their server are left so', error)
+  })
 }
 
 /** Goes on with mounts of these circumstances whose server and supervisor are both gone, and whose device is still held. */
@@ -174,6 +177,8 @@ class Heirs {
     for (const { mount, record } of this.#ready) {
       mount.stands({ connection: record.connection, overlay: record.rw?.overlay ?? -1 })
       this.#server.inherit(mount)
+      // All were asked to go before this one came.
+      if (this.#signal.aborted) void mount.leave()
     }
     for (const estate of this.#late.splice(0)) {
       const log = openLog(estate.plan.words)
@@ -184,12 +189,16 @@ class Heirs {
     }
   }
 
-  /** Writes down that this process serves them, while it does. */
+  /** Writes down that this process serves them, while it does. A mount that cannot be written down is served all the same. */
   async register(why: string): Promise<void> {
     for (const { mount } of this.#ready.splice(0)) {
       await new Promise(setImmediate)
       if (!this.#server.has(mount)) continue
-      if (mount.place !== undefined) mount.register(mount.place)
+      try {
+        if (mount.place !== undefined) mount.register(mount.place)
+      } catch (error) {
+        mount.log.error('cannot write down who serves it', { error: describeError(error) })
+      }
       mount.log.warn('another server goes on', { directory: mount.plan.words.directory, why })
       mount.fetch.start()
     }
@@ -203,7 +212,7 @@ class Heirs {
         throw new FlistError('FLIST_NOT_PERMITTED', `Cannot take the device of "${record.directory}" from its holder`)
       }
       // Whoever ended it wants the mount gone.
-      void takeAway(record.directory, MNT.DETACH).then(() => forgetMount(record))
+      void takeAway(record.directory, MNT.DETACH).then(() => this.#forget(record))
       return
     }
     try {
@@ -219,15 +228,30 @@ class Heirs {
     const { record, plan } = estate
     const heirs = new Heirs(this.#server, this.#signal)
     for (;;) {
-      if (!readMounts().some((entry) => isMountOf(entry, record))) return forgetMount(record)
+      if (!readMounts().some((entry) => isMountOf(entry, record))) return this.#forget(record)
+      if (this.#signal.aborted) {
+        // Where it cannot be taken away it is left to others.
+        if ((await takeAway(record.directory, MNT.DETACH)) === 0) this.#forget(record)
+        return
+      }
       try {
         heirs.#take(estate, await openAgain(plan.words))
-        heirs.begin()
-        return await heirs.register('what it lacked is back')
+        break
       } catch (error) {
         log.error('no server can go on for now', { directory: record.directory, error: describeError(error) })
       }
-      await sleep(TRY_EVERY_MS, undefined, { signal: this.#signal }).catch(() => takeAway(record.directory, MNT.DETACH))
+      await sleep(TRY_EVERY_MS, undefined, { signal: this.#signal }).catch(() => undefined)
+    }
+    heirs.begin()
+    await heirs.register('what it lacked is back')
+  }
+
+  /** Of a mount that is gone. What is left of it on a disk that is read-only now is no matter of those that are served. */
+  #forget(record: MountRecord): void {
+    try {
+      forgetMount(record)
+    } catch (error) {
+      this.#server.warn('cannot remove what a mount left', error)
     }
   }
 }
