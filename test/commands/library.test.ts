@@ -22,6 +22,7 @@ import {
 } from '../../lib/index.ts'
 import { only } from '../only.ts'
 
+const ROOT = join(import.meta.dirname, '../..')
 const NEVER = new AbortController().signal
 
 t.test('the door of the package packs, looks, compares, checks and unpacks', { timeout: 600_000 }, async (t) => {
@@ -91,6 +92,18 @@ t.test('the door of the package packs, looks, compares, checks and unpacks', { t
   for (const shard of readdirSync(at('blocks'))) rmSync(join(at('blocks'), shard), { recursive: true })
   const broken = await verifyArchive({ archive: at('c.fl'), look: 'blocks', cacheDir }, NEVER)
   t.equal(broken.missing, broken.blocks)
+})
+
+t.test('the example of docs/library.md runs', { timeout: 600_000 }, async (t) => {
+  const dir = t.testdir({ tree: { etc: { hostname: 'it is here' } } })
+  const [, example = ''] = /```js\n(.*?)```/s.exec(readFileSync(join(ROOT, 'docs/library.md'), 'utf8')) ?? []
+  const program = example
+    .replace("'flistfs'", JSON.stringify(join(ROOT, 'lib/index.ts')))
+    .replace('dir:///srv/blocks', `dir://${join(dir, 'blocks')}`)
+  const env = { ...process.env, FLISTFS_CACHE: join(dir, 'cache') }
+  const words = ['--input-type=module', '-e', program]
+  t.equal(execFileSync(process.execPath, words, { cwd: dir, env, encoding: 'utf8' }), 'it is here')
+  execFileSync('diff', ['-r', join(dir, 'tree'), join(dir, 'copy')])
 })
 
 t.test('the door of the package throws coded errors, and hears an interrupt', { timeout: 600_000 }, async (t) => {
