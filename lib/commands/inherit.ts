@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { describeError, FlistError, type Log } from '../base/index.ts'
 import { type FlistIndex, openIndex } from '../flist/index.ts'
 import {
+  claimOrphan,
   claimServer,
   endServer,
   forgetMount,
@@ -13,6 +14,7 @@ import {
   isMountOf,
   listMounts,
   loadState,
+  type MountListing,
   type MountRecord,
   openDevice,
   ownHolder,
@@ -42,6 +44,8 @@ const TRY_EVERY_MS = 1_000
 interface Estate {
   readonly record: MountRecord
   readonly plan: MountPlan
+  /** Of a mount that was another supervisor's. */
+  readonly claim: Disposable | undefined
 }
 
 /**
@@ -96,9 +100,8 @@ export async function shareServer(server: Server, key: string, signal: AbortSign
 
 /** Goes on with mounts of these circumstances whose server and supervisor are both gone, and whose device is still held. */
 async function adoptOrphans(server: Server, key: string, signal: AbortSignal): Promise<void> {
-  const orphans = listMounts().filter((listing) => listing.state === 'orphaned' && listing.key === key)
   const heirs = new Heirs(server, signal)
-  for (const { state: _state, ...record } of orphans) heirs.prepare(estateOf(record))
+  for (const estate of orphans((listing) => listing.key === key)) heirs.prepare(estate)
   heirs.begin()
   await heirs.register('its supervisor died too')
 }
@@ -108,20 +111,34 @@ function estates(parent: number | undefined): Estate[] {
   if (parent === undefined) return []
   const own = recordsOf({ pid: parent, pidStart: processStart(parent) ?? 0 })
   const adopted = process.env['FLISTFS_ADOPT']
-  const orphans = listMounts().filter(({ id, state }) => state === 'orphaned' && id === adopted)
-  return [...own, ...orphans.map(({ state: _state, ...record }) => record)]
-    .map(estateOf)
-    .filter((one) => one !== undefined)
+  return [...own.map((record) => estateOf(record)), ...orphans(({ id }) => id === adopted)].filter(
+    (one) => one !== undefined,
+  )
 }
 
-function estateOf(record: MountRecord): Estate | undefined {
+/** What nobody serves, and is this process's to go on with now. */
+function orphans(isMeant: (listing: MountListing) => boolean): Estate[] {
+  const found: Estate[] = []
+  for (const listing of listMounts()) {
+    if (listing.state !== 'orphaned' || !isMeant(listing)) continue
+    const claim = claimOrphan(listing.id)
+    if (claim === undefined) continue
+    const { state: _state, ...record } = listing
+    const estate = estateOf(record, claim)
+    if (estate === undefined) claim[Symbol.dispose]()
+    else found.push(estate)
+  }
+  return found
+}
+
+function estateOf(record: MountRecord, claim?: Disposable): Estate | undefined {
   // Its device ended with the server.
   if (record.driver !== undefined) return undefined
   const legacy = loadState(record.id, 'state') as Legacy | undefined
   if (legacy === undefined) return undefined
   const { id, startedAt, holder } = record
   const { options, served, checked } = legacy
-  return { record, plan: { id, startedAt, words: writable(options), served, checked, holder } }
+  return { record, plan: { id, startedAt, words: writable(options), served, checked, holder }, claim }
 }
 
 /** The words without files that cannot be written now: a mount that says nothing is better than none. */
@@ -152,7 +169,7 @@ function deviceOf(holder: MountRecord['holder']): Held | undefined {
 class Heirs {
   readonly #server: Server
   readonly #signal: AbortSignal
-  readonly #ready: { mount: ServedMount; record: MountRecord }[] = []
+  readonly #ready: { mount: ServedMount; estate: Estate }[] = []
   /** Those that cannot be gone on with as they are. */
   readonly #late: Estate[] = []
 
@@ -169,12 +186,14 @@ class Heirs {
       this.#take(estate, openIndex(indexPath, digest))
     } catch {
       if (this.#server.await()) this.#late.push(estate)
+      else estate.claim?.[Symbol.dispose]()
     }
   }
 
   /** Serves all that is ready, and makes the rest ready meanwhile: now the old server is gone. */
   begin(): void {
-    for (const { mount, record } of this.#ready) {
+    for (const { mount, estate } of this.#ready) {
+      const { record } = estate
       mount.stands({ connection: record.connection, overlay: record.rw?.overlay ?? -1 })
       this.#server.inherit(mount)
       // All were asked to go before this one came.
@@ -191,11 +210,12 @@ class Heirs {
 
   /** Writes down that this process serves them, while it does. A mount that cannot be written down is served all the same. */
   async register(why: string): Promise<void> {
-    for (const { mount } of this.#ready.splice(0)) {
+    for (const { mount, estate } of this.#ready.splice(0)) {
       await new Promise(setImmediate)
       if (!this.#server.has(mount)) continue
       try {
         if (mount.place !== undefined) mount.register(mount.place)
+        estate.claim?.[Symbol.dispose]()
       } catch (error) {
         mount.log.error('cannot write down who serves it', { error: describeError(error) })
       }
@@ -204,7 +224,8 @@ class Heirs {
     }
   }
 
-  #take({ record, plan }: Estate, index: FlistIndex): void {
+  #take(estate: Estate, index: FlistIndex): void {
+    const { record, plan } = estate
     const held = deviceOf(record.holder)
     if (held === undefined) {
       index.close()
@@ -212,11 +233,11 @@ class Heirs {
         throw new FlistError('FLIST_NOT_PERMITTED', `Cannot take the device of "${record.directory}" from its holder`)
       }
       // Whoever ended it wants the mount gone.
-      void takeAway(record.directory, MNT.DETACH).then(() => this.#forget(record))
+      void takeAway(record.directory, MNT.DETACH).then(() => this.#forget(estate))
       return
     }
     try {
-      this.#ready.push({ mount: this.#server.prepare(plan, held, index), record })
+      this.#ready.push({ mount: this.#server.prepare(plan, held, index), estate })
     } catch (error) {
       returnDevice(held)
       throw error
@@ -228,10 +249,10 @@ class Heirs {
     const { record, plan } = estate
     const heirs = new Heirs(this.#server, this.#signal)
     for (;;) {
-      if (!readMounts().some((entry) => isMountOf(entry, record))) return this.#forget(record)
+      if (!readMounts().some((entry) => isMountOf(entry, record))) return this.#forget(estate)
       if (this.#signal.aborted) {
         // Where it cannot be taken away it is left to others.
-        if ((await takeAway(record.directory, MNT.DETACH)) === 0) this.#forget(record)
+        if ((await takeAway(record.directory, MNT.DETACH)) === 0) this.#forget(estate)
         return
       }
       try {
@@ -247,7 +268,8 @@ class Heirs {
   }
 
   /** Of a mount that is gone. What is left of it on a disk that is read-only now is no matter of those that are served. */
-  #forget(record: MountRecord): void {
+  #forget({ record, claim }: Estate): void {
+    claim?.[Symbol.dispose]()
     try {
       forgetMount(record)
     } catch (error) {

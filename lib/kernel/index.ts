@@ -1,3 +1,4 @@
+export { claimOrphan } from './claim-orphan.ts'
 export { askControl, reviveError, serveControl } from './control.ts'
 export type { ControlHandler, ControlRequest, ControlServer } from './control.ts'
 export { mountNamed, MOUNT_TYPE, readMounts, topMount } from './mount-info.ts'

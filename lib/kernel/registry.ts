@@ -58,10 +58,15 @@ export function controlSocketPath(id: string): string {
   return join(runtimeDir(), `${checkId(id)}.sock`)
 }
 
+/** The record of a mount. Throws RangeError for an id that is none. */
+export function recordPath(id: string): string {
+  return join(runtimeDir(), `${checkId(id)}.json`)
+}
+
 /** Writes the record. Call once mounted, before anyone is told. */
 export function registerMount(record: Omit<MountRecord, 'boot'>): void {
-  const dir = prepareRuntimeDir()
-  const path = join(dir, `${checkId(record.id)}.json`)
+  prepareRuntimeDir()
+  const path = recordPath(record.id)
   const temp = `${path}.${process.pid}.tmp`
   try {
     const fd = openSync(temp, 'wx', 0o600)

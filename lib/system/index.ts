@@ -31,6 +31,7 @@ export {
   getXattr,
   hasXattrs,
   listXattrs,
+  lockWhole,
   mkdirAt,
   namesIn,
   OPEN_FILE,

@@ -1,26 +1,33 @@
 import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { linkOf, namesIn } from '../../lib/base/index.ts'
 import { only } from '../only.ts'
 import { type Lab, mountTest, PROJECT, until } from './mounted.ts'
 
 const SAMPLE = join(PROJECT, 'fixtures/sample/debian.fl')
 
-async function listed(lab: Lab): Promise<{ state: string; pid: number; users?: { processes: { pid: number }[] } }[]> {
-  return JSON.parse((await lab.flistfs(['list', '--json'])).stdout.toString()) as { state: string; pid: number }[]
+async function listed(
+  lab: Lab,
+): Promise<{ directory: string; state: string; pid: number; users?: { processes: { pid: number }[] } }[]> {
+  return JSON.parse((await lab.flistfs(['list', '--json'])).stdout.toString()) as {
+    directory: string
+    state: string
+    pid: number
+  }[]
 }
 
-/** Kills supervisor and server at one moment; the holder of the device lives. */
+/** Kills supervisors and servers at one moment; the holders of the devices live. */
 async function orphan(lab: Lab): Promise<void> {
-  const [name = ''] = readdirSync(lab.runtime).filter((file) => file.endsWith('.json'))
-  const record = JSON.parse(readFileSync(join(lab.runtime, name), 'utf8')) as {
-    pid: number
-    supervisor: { pid: number }
-  }
-  for (const signal of ['SIGSTOP', 'SIGKILL'] as const) {
-    for (const pid of [record.supervisor.pid, record.pid]) process.kill(pid, signal)
-  }
-  await until(async () => (await listed(lab))[0]?.state === 'orphaned')
+  const records = readdirSync(lab.runtime)
+    .filter((file) => file.endsWith('.json'))
+    .map(
+      (name) =>
+        JSON.parse(readFileSync(join(lab.runtime, name), 'utf8')) as { pid: number; supervisor: { pid: number } },
+    )
+  const pids = new Set([...records.map(({ supervisor }) => supervisor.pid), ...records.map(({ pid }) => pid)])
+  for (const signal of ['SIGSTOP', 'SIGKILL'] as const) for (const pid of pids) process.kill(pid, signal)
+  await until(async () => (await listed(lab)).every(({ state }) => state === 'orphaned'))
   await lab.ok('sh', ['-c', 'echo 3 > /proc/sys/vm/drop_caches'])
 }
 
@@ -58,6 +65,33 @@ mountTest('mount goes on with what stands on its folder and has lost its server'
   await lab.umount(other)
   t.match(await lab.ok('cat', [join(directory, 'etc/debian_version')]), /^12/)
   await lab.umount({ directory })
+})
+
+/** How often the processes that serve have the device of a mount; a holder, which is a shell, has its own. */
+function devicesServed(lab: Lab): number {
+  const servers = lab.servers().filter((pid) => linkOf(`/proc/${pid}/exe`).endsWith('/node'))
+  const links = servers.flatMap((pid) => namesIn(`/proc/${pid}/fd`).map((fd) => linkOf(`/proc/${pid}/fd/${fd}`)))
+  return links.filter((link) => link === '/dev/fuse').length
+}
+
+mountTest('mounts that have lost their server are gone on with once, whoever comes to it', {}, async (t, lab) => {
+  const mounts = [await lab.mount(SAMPLE), await lab.mount(SAMPLE), await lab.mount(SAMPLE)]
+  for (const words of ['mount', 'upgrade']) {
+    await orphan(lab)
+    await Promise.all(
+      mounts.map(({ directory }) => {
+        return words === 'mount' ? lab.mount(SAMPLE, { directory }) : lab.flistfs(['upgrade', directory])
+      }),
+    )
+    await until(async () => (await listed(lab)).every(({ state }) => state === 'mounted'))
+    const listings = await listed(lab)
+    t.ok(listings.length >= mounts.length)
+    await until(() => devicesServed(lab) === listings.length)
+    t.pass('no device is served twice')
+  }
+  for (let left = await listed(lab); left.length > 0; left = await listed(lab)) {
+    for (const { directory } of left) await lab.umount({ directory })
+  }
 })
 
 mountTest(
