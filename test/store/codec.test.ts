@@ -5,6 +5,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { FlistError, LIMITS } from '../../lib/base/index.ts'
 import { codecTools, declaredBytes, prepareCodec } from '../../lib/store/codec-tools.ts'
+import { decodeSlowly, sealSlowly } from '../../lib/store/codec-fl.ts'
 import { decodeBlock, encodeBlock } from '../../lib/store/codec.ts'
 import type { BlockFormat } from '../../lib/store/port.ts'
 import { xxteaDecrypt, xxteaEncrypt } from '../../lib/store/xxtea.ts'
@@ -210,5 +211,17 @@ void t.test('what is encoded decodes; what is changed gives coded errors only', 
         error instanceof FlistError && (error.code === 'FLIST_BLOCK_CORRUPT' || error.code === 'FLIST_FILE_TRUNCATED')
       )
     }
+  }
+})
+
+void t.test('fl is the same without the OpenSSL of Node', async (t) => {
+  for (const size of [1, 4096, LIMITS.blockBytesMax]) {
+    const { ref, plain, stored } = await makeBlock(size)
+    t.ok(sealSlowly(ref.key, codecTools().compress(plain)).equals(stored), `${size} bytes sealed`)
+    t.ok(decodeSlowly(ref, stored).equals(plain), `${size} bytes decoded`)
+    const changed = Buffer.from(stored)
+    changed[0]! ^= 1
+    t.throws(() => decodeSlowly(ref, changed), { code: 'FLIST_BLOCK_CORRUPT' })
+    t.throws(() => decodeBlock(ref, changed), { code: 'FLIST_BLOCK_CORRUPT' })
   }
 })
