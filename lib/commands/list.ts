@@ -1,6 +1,6 @@
 import {
   describeUsers,
-  findUsers,
+  findUsersOfEach,
   isMountOf,
   listMounts,
   type MountListing,
@@ -18,9 +18,15 @@ export interface ListedMount extends MountListing {
 /** All our mounts that this user may see, oldest first. */
 export function list(): ListedMount[] {
   const mounts = readMounts()
-  return listMounts(mounts).map((listing) => {
-    if (listing.state !== 'dead' && listing.state !== 'orphaned') return listing
-    const entry = mounts.find((mount) => isMountOf(mount, listing))
-    return entry === undefined ? listing : { ...listing, users: findUsers(entry, listing.state === 'dead') }
+  const found = listMounts(mounts).map((listing) => {
+    const isLost = listing.state === 'dead' || listing.state === 'orphaned'
+    return { listing, entry: isLost ? mounts.find((mount) => isMountOf(mount, listing)) : undefined }
+  })
+  const lost = found.flatMap(({ entry }) => (entry === undefined ? [] : [entry]))
+  const areDead = found.every(({ listing, entry }) => entry === undefined || listing.state === 'dead')
+  const usersOf = findUsersOfEach(lost, areDead)
+  return found.map(({ listing, entry }) => {
+    const users = entry && usersOf.get(entry)
+    return users === undefined ? listing : { ...listing, users }
   })
 }

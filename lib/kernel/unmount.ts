@@ -3,7 +3,7 @@ import { describeError, ERRNO, errnoName, FlistError } from '../base/index.ts'
 import { MNT, mount } from '../system/index.ts'
 import { takeAway } from './device-user.ts'
 import { MOUNT_TYPE, type MountEntry, mountNamed, readMounts } from './mount-info.ts'
-import { findUsers, type MountUsers, nameUsers } from './mount-users.ts'
+import { findUsers, type MountUsers, nameUsers, NOBODY } from './mount-users.ts'
 import { isAlive, signalProcess, waitForEnd } from './processes.ts'
 import { forgetMount, isMountOf, isServed, lastProcess, listMounts, type MountListing } from './registry.ts'
 
@@ -21,8 +21,6 @@ export interface UnmountResult {
   /** What stood on it and was left there, with `lazy` and `force`: served on, or cut off where nobody serves it now. */
   readonly users: MountUsers
 }
-
-const NOBODY: MountUsers = { mounts: [], processes: [] }
 
 /** Milliseconds a server may take to leave: it ends fetches, closes its cache and goes. */
 const LEAVE_MS = 30_000
