@@ -21,8 +21,7 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { exportImage } from '../lib/commands/export.ts'
-import { FlistError, SILENT } from '../lib/base/index.ts'
+import { exportArchive, FlistError } from '../lib/index.ts'
 import { Buildah, NO_BUILDAH } from './oci/buildah.ts'
 import { convertIn, differences, signal } from './oci/convert-it.ts'
 import { writeLayout } from './oci/make-image.ts'
@@ -142,18 +141,9 @@ async function compareZstd(tag: string, packing: 'zstd' | 'zstd:chunked', digest
 }
 
 async function compareExport(tag: string): Promise<void> {
-  const words = {
-    archive: join(dir, `${tag}.fl`),
-    cacheDir: join(dir, 'cache'),
-    hub: undefined,
-    stores: [],
-    timeoutMs: undefined,
-    cacheBytesMax: undefined,
-    platform: undefined,
-    plainHttp: [],
-  }
+  const words = { archive: join(dir, `${tag}.fl`), cacheDir: join(dir, 'cache') }
   const image = `docker-archive:${dir}/${tag}.tar:${tag}:latest`
-  await exportImage({ ...words, image }, { warn: console.log, progress: undefined }, SILENT, signal())
+  await exportArchive({ ...words, image, onWarning: console.log }, signal())
   const back = await convertIn(dir, image, `${tag}-back`)
   check(`${tag}: exported and converted again`, await differences(dir, words.archive, back.path))
 }

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { SILENT } from '../../lib/base/index.ts'
-import { exportImage, type ExportResult } from '../../lib/commands/export.ts'
+import { exportArchive, type ExportResult } from '../../lib/index.ts'
 import { fileBytes } from '../../lib/commands/cat.ts'
 import { openArchive } from '../../lib/commands/open-archive.ts'
 import { openContent } from '../../lib/commands/open-content.ts'
@@ -31,18 +31,7 @@ const config = {
 const spec: ImageSpec = { layers: [{ tar: tarOf(items) }, { tar: tarOf([{ name: 'etc/c', data: 'c' }]) }], config }
 
 async function exported(archive: string, image: string): Promise<ExportResult> {
-  const words = {
-    archive,
-    image,
-    cacheDir: join(dir, 'cache'),
-    hub: undefined,
-    stores: [],
-    timeoutMs: undefined,
-    cacheBytesMax: undefined,
-    platform: undefined,
-    plainHttp: [],
-  }
-  return await exportImage(words, REPORT, SILENT, signal())
+  return await exportArchive({ archive, image, cacheDir: join(dir, 'cache') }, signal())
 }
 
 async function readFile(archive: string, name: string): Promise<string | undefined> {
@@ -160,14 +149,10 @@ t.test(
       archive: join(golden, 'fl/debian.fl'),
       image: `oci:${dir}/debian:12`,
       cacheDir: join(dir, 'cache'),
-      hub: undefined,
       stores: [`dir://${golden}/fl/store`],
-      timeoutMs: undefined,
-      cacheBytesMax: undefined,
       platform: 'linux/amd64',
-      plainHttp: [],
     }
-    const result = await exportImage(words, REPORT, SILENT, signal())
+    const result = await exportArchive(words, signal())
     t.ok(result.entries > 2000)
     execFileSync('umoci', ['unpack', '--image', `${dir}/debian:12`, join(dir, 'bundle')], {
       stdio: 'ignore',

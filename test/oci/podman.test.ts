@@ -4,8 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { SILENT } from '../../lib/base/index.ts'
-import { exportImage } from '../../lib/commands/export.ts'
+import { exportArchive } from '../../lib/index.ts'
 import { convertIn, differences, signal } from './convert-it.ts'
 import { writeLayout } from './make-image.ts'
 import { IMAGES } from './sample-images.ts'
@@ -59,16 +58,9 @@ t.test(
     }
     await t.rejects(convertIn(dir, 'podman:localhost/absent', 'no'), { code: 'FLIST_NOT_FOUND' })
 
-    const words = {
-      cacheDir: join(dir, 'cache'),
-      hub: undefined,
-      stores: [],
-      timeoutMs: undefined,
-      cacheBytesMax: undefined,
-    }
-    const request = { ...words, archive: join(dir, 'whiteouts.fl'), platform: 'linux/amd64', plainHttp: [] }
+    const request = { archive: join(dir, 'whiteouts.fl'), cacheDir: join(dir, 'cache'), platform: 'linux/amd64' }
     const image = `docker-archive:${dir}/back.tar:localhost/back:1`
-    await exportImage({ ...request, image }, { warn: () => undefined, progress: undefined }, SILENT, signal())
+    await exportArchive({ ...request, image }, signal())
     podman('load', '--quiet', '--signature-policy', 'policy.json', '--input', 'back.tar')
     const back = await convertIn(dir, 'podman:localhost/back:1', 'back')
     t.strictSame(await differences(dir, request.archive, back.path), [], 'exported, loaded and converted again')

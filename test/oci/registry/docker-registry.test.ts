@@ -2,8 +2,7 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { SILENT } from '../../../lib/base/index.ts'
-import { exportImage } from '../../../lib/commands/export.ts'
+import { exportArchive } from '../../../lib/index.ts'
 import { convertIn, differences, signal } from '../convert-it.ts'
 import {
   authOf,
@@ -18,7 +17,6 @@ import {
 import { tarOf, writeLayout } from '../make-image.ts'
 
 const NO_SKOPEO = NO_REGISTRY || (spawnSync('skopeo', ['--version']).status !== 0 && 'needs skopeo')
-const REPORT = { warn: () => undefined, progress: undefined }
 
 for (const name of ['DOCKER_CONFIG', 'REGISTRY_AUTH_FILE', 'XDG_RUNTIME_DIR', 'http_proxy', 'https_proxy'])
   delete process.env[name]
@@ -131,18 +129,9 @@ t.test('export pushes what skopeo and convert pull; mirrors are asked first', { 
   const mirror = await startRegistry(t, 'mirror', { plain: true, open: true, address: '127.0.0.1' })
   login({ [registry.host]: authOf() })
   const made = await convertIn(dir, `oci:${dir}/layout:v1`, 'made', { startup: true })
-  const words = {
-    archive: made.path,
-    cacheDir: join(dir, 'cache'),
-    hub: undefined,
-    stores: [],
-    timeoutMs: undefined,
-    cacheBytesMax: undefined,
-    platform: undefined,
-    plainHttp: [registry.host],
-  }
-  const exported = await exportImage({ ...words, image: `${registry.host}/out/app:v2` }, REPORT, SILENT, signal())
-  const again = await exportImage({ ...words, image: `${registry.host}/out/app:v2` }, REPORT, SILENT, signal())
+  const words = { archive: made.path, cacheDir: join(dir, 'cache'), plainHttp: [registry.host] }
+  const exported = await exportArchive({ ...words, image: `${registry.host}/out/app:v2` }, signal())
+  const again = await exportArchive({ ...words, image: `${registry.host}/out/app:v2` }, signal())
   t.equal(again.imageDigest, exported.imageDigest, 'the same digest each time')
   const creds = ['--tls-verify=false', '--creds', `${USER}:${PASSWORD}`]
   const seen = await under127(registry, (host) => skopeo('inspect', ...creds, `docker://${host}/out/app:v2`))
@@ -158,7 +147,7 @@ t.test('export pushes what skopeo and convert pull; mirrors are asked first', { 
     /^Mirror "127\.0\.0\.1:\d+" was of no use: FLIST_NOT_FOUND/,
     'it is not there: the registry has it',
   )
-  await exportImage({ ...words, image: `${mirror.host}/copy/out/app:v2`, plainHttp: [] }, REPORT, SILENT, signal())
+  await exportArchive({ ...words, image: `${mirror.host}/copy/out/app:v2`, plainHttp: [] }, signal())
   login({})
   const mirrored = await convertIn(dir, `${registry.host}/out/app:v2`, 'back', { mirrors })
   t.equal(mirrored.imageDigest, exported.imageDigest, 'from the mirror, without the password of the registry')

@@ -45,6 +45,9 @@ t.test('askHelper() never waits for ever, and tells nothing of what a helper pri
   const asked = askHelper('hangs', 'h', 'h', abort.signal)
   abort.abort(new Error('stop'))
   await t.rejects(asked, { message: 'stop' })
+  await t.rejects(askHelper('hangs', 'h', 'h', abort.signal, 300), { message: 'stop' }, 'aborted before')
+  helper('slow', `printf '{"Username":"m\\303'; sleep 0.2; printf '\\244","Secret":"s"}'`)
+  t.match(await askHelper('slow', 'h', 'h', NEVER), { user: 'mä' }, 'a letter in two pieces')
   helper('floods', `while :; do echo geheimgeheimgeheimgeheimgeheimgeheimgeheimgeheim; done`)
   await t.rejects(askHelper('floods', 'h', 'h', NEVER), denied, 'one that never ends')
   for (const lines of ['echo geheim', 'exit 1', 'printf "\\0geheim"', 'echo null', `echo '{"Secret":7}'`, ':']) {
