@@ -21,6 +21,8 @@ export async function askHelper(
   const program = `docker-credential-${name}`
   const no = (why: string): Error => registryError('FLIST_STORE_DENIED', registry, `the program "${program}" ${why}`)
   if (!/^[A-Za-z0-9._-]+$/.test(name)) throw no('has a name that none can have')
+  // Whoever listens for it from here on would not hear of it.
+  signal.throwIfAborted()
   const { code, out } = await run(program, key, no, signal, deadlineMs)
   if (code !== 0) {
     // The one failure that is an answer, in these words.
@@ -60,8 +62,10 @@ function run(
     const onAbort = (): void =>
       end(() => reject(signal.aborted ? (signal.reason as Error) : no('did not answer in time')))
     both.addEventListener('abort', onAbort)
-    child.stdout.on('data', (piece: Buffer) => {
-      out += piece.toString('utf8')
+    // A letter may come in two pieces.
+    child.stdout.setEncoding('utf8')
+    child.stdout.on('data', (piece: string) => {
+      out += piece
       if (out.length > ANSWER_BYTES_MAX) child.kill('SIGKILL')
     })
     child.on('error', (error) => end(() => reject(no(`cannot be run (${systemCode(error)})`))))
