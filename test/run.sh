@@ -13,7 +13,10 @@ if grep -qs '@tapjs/typescript' node_modules/@tapjs/test/test-built/dist/esm/ind
 unset http_proxy https_proxy all_proxy no_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY
 
 # All that the tests make lies here, so that what they leave is found; users of tests look into it.
-folder=$(mktemp -d "${TMPDIR:-/tmp}/flistfs-XXXXXX") && chmod 755 "$folder" || exit 1
+base=${TMPDIR:-/tmp}
+# The address of a socket has 107 bytes at the most, and tests need half of them.
+[ "${#base}" -le 48 ] || base=/tmp
+folder=$(mktemp -d "$base/flistfs-XXXXXX") && chmod 755 "$folder" || exit 1
 # Every user may open the device, as on most systems: some tests mount as users, and two of them may do so at once.
 device=$(stat -c %a /dev/fuse 2>/dev/null)
 [ "$device" ] && chmod 666 /dev/fuse 2>/dev/null
