@@ -1,12 +1,27 @@
 import { closeSync, ftruncateSync, writeSync } from 'node:fs'
 import { FlistError, LIMITS } from '../../base/index.ts'
 import type { FlistIndex } from '../../flist/index.ts'
-import { type BlockRef, freeBytes } from '../../store/index.ts'
+import { type BlockRef, freeBytes, type LocalBlocks } from '../../store/index.ts'
 import type { Slots } from './slots.ts'
 
 /** Blocks as the caller reads them: from a cache, or a store. The bytes are the caller's alone. */
 export interface BlockSupply {
   read(ref: BlockRef, signal: AbortSignal): Promise<Buffer>
+}
+
+/** A larger block is worth the way to other threads. */
+const SMALL_BYTES_MAX = 64 * 1024
+
+/** `supply`, but small blocks of folders of this machine are read at once. Those asked for in one turn are read by the disk together. */
+export function localFirst(local: LocalBlocks, supply: BlockSupply): BlockSupply {
+  return {
+    async read(ref, signal) {
+      const fd = ref.plainBytes > SMALL_BYTES_MAX ? -1 : local.open(ref.id)
+      if (fd < 0) return supply.read(ref, signal)
+      await Promise.resolve()
+      return local.take(fd, ref) ?? supply.read(ref, signal)
+    },
+  }
 }
 
 const PAGE = 4096

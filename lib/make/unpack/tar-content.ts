@@ -1,8 +1,8 @@
 import { describeError, displayBytes, FlistError, invariant, LIMITS } from '../../base/index.ts'
 import { FILE_TYPE, type FlistIndex, walk } from '../../flist/index.ts'
 import type { SparseRange } from '../../oci/index.ts'
-import { encodeBlock, prepareCodec, type BlockRef } from '../../store/index.ts'
-import type { BlockSupply } from './file-content.ts'
+import { encodeBlock, prepareCodec } from '../../store/index.ts'
+import { blockRef, type BlockSupply } from './file-content.ts'
 
 interface Wanted {
   readonly row: number
@@ -119,7 +119,9 @@ export class TarContent {
     }
   }
 
+  /** Many at a time: a disk that is asked for them together reads them together. */
   #fill(): void {
+    if (this.#ahead.length > LIMITS.unpackBlocksAtOnce / 2) return
     while (this.#ahead.length < LIMITS.unpackBlocksAtOnce) {
       const next = this.#order.next()
       if (next.done === true) return
@@ -131,17 +133,9 @@ export class TarContent {
   }
 
   async #ask(row: number, nth: number): Promise<Buffer> {
-    const { format, hashBytes, ids, keys, first, size } = this.#index
-    const at = ((first[row] ?? 0) + nth) * hashBytes
-    const plainBytes = Math.min(LIMITS.blockBytesMax, (size[row] ?? 0) - nth * LIMITS.blockBytesMax)
-    const ref: BlockRef = {
-      format,
-      id: ids.subarray(at, at + hashBytes),
-      key: keys.subarray(at, at + hashBytes),
-      plainBytes,
-    }
+    const ref = blockRef(this.#index, row, nth)
     const bytes = await this.#supply.read(ref, this.#signal)
-    invariant(bytes.length === plainBytes, 'a block is as long as its file says')
+    invariant(bytes.length === ref.plainBytes, 'a block is as long as its file says')
     this.bytes += bytes.length
     return bytes
   }

@@ -1,14 +1,18 @@
 import { setImmediate } from 'node:timers/promises'
 import { LIMITS } from '../../base/index.ts'
 import type { FlistIndex } from '../../flist/index.ts'
+import { LocalBlocks } from '../../store/index.ts'
 import { archiveTar } from '../archive-tar.ts'
-import type { BlockSupply } from './file-content.ts'
+import { type BlockSupply, localFirst } from './file-content.ts'
 import { type LeftOut, type LeftOutKind, LeftOuts } from './left-out.ts'
+import type { LocalContent } from './maker-pool.ts'
 import { TarContent } from './tar-content.ts'
 
 export interface UnpackTarRequest {
   readonly index: FlistIndex
   readonly supply: BlockSupply
+  /** Where blocks lie in folders of this machine: small ones are taken from there first. */
+  readonly local?: LocalContent | undefined
   /** Where the tar goes; nothing is made any more once it is closed. */
   readonly sink: { readonly closed: boolean; push(bytes: Buffer): void }
   readonly onProgress?: ((bytes: number, total: number, entries: number) => void) | undefined
@@ -33,7 +37,9 @@ const HOPELESS = 2 * LIMITS.unpackFilesAtOnce
  * header ends the tar in the middle, and its error is thrown: no reader takes it for whole. Throws as `unpackTree` does.
  */
 export async function unpackTar(request: UnpackTarRequest, signal: AbortSignal): Promise<UnpackTarResult> {
-  const { index, supply, sink, onProgress } = request
+  const { index, sink, onProgress } = request
+  using local = request.local === undefined ? undefined : new LocalBlocks(request.local.routes)
+  const supply = local === undefined ? request.supply : localFirst(local, request.supply)
   const left = new LeftOuts()
   const result: UnpackTarResult = { entries: 0, bytes: 0, counts: left.counts, leftOut: left.list }
   // What was asked for ahead has no reader once the tar ends early.
