@@ -106,6 +106,7 @@ class TarFile implements Disposable {
     try {
       return work()
     } catch (cause) {
+      if (cause instanceof FlistError) throw cause
       throw new FlistError('FLIST_SYSTEM', `Cannot write "${this.#path}": ${systemCode(cause)}`, { cause })
     }
   }

@@ -1,9 +1,10 @@
-import { FlistError, systemCode } from '../base/index.ts'
 import { hashArchive, type Route, TreeBuilder, writeArchive } from '../flist/index.ts'
 import { type BlockFormat, hashBytesOf, type OpenSinks, openSinks, publicUrl, type StoreRoute } from '../store/index.ts'
+import { checkTarget } from '../system/index.ts'
 import { type BlockTotals, BlockWriter } from './block-writer.ts'
 import type { SigningKey } from './sign/private-key.ts'
 import { signTree } from './sign/sign-tree.ts'
+import { unwritable } from './unwritable.ts'
 
 export interface MakerOptions {
   /** Where the archive goes. */
@@ -70,8 +71,17 @@ export class ArchiveMaker {
     this.writer = new BlockWriter({ format, sinks, threads, signal, onBytes })
   }
 
-  /** Throws FLIST_USAGE and FLIST_BLOCK_NOT_ROUTED for stores that cannot be used so, FLIST_STORE_* for a folder. */
+  /**
+   * Throws FLIST_USAGE and FLIST_BLOCK_NOT_ROUTED for stores that cannot be used so, FLIST_STORE_* for a folder; FLIST_USAGE and
+   * FLIST_SYSTEM where the archive cannot be written.
+   */
   static async open(options: MakerOptions, signal: AbortSignal): Promise<ArchiveMaker> {
+    try {
+      // Better than when all blocks are stored.
+      checkTarget(options.archive)
+    } catch (error) {
+      throw unwritable(options.archive, error)
+    }
     return new ArchiveMaker(options, await openSinks(options.stores, options.baseDir), signal)
   }
 
@@ -112,9 +122,7 @@ export class ArchiveMaker {
       await signTree(this.tree, sign, { signal, numericOwner })
       await writeArchive(this.tree, archive, { signal, numericOwner })
     } catch (error) {
-      if (error instanceof FlistError || systemCode(error) === '') throw error
-      const why = systemCode(error)
-      throw new FlistError('FLIST_SYSTEM', `Cannot write the archive "${archive}": ${why}`, { cause: error })
+      throw unwritable(archive, error)
     }
     const digest = await hashArchive(archive, signal)
     const entries = this.tree.entryCount

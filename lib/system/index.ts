@@ -51,7 +51,7 @@ export {
 } from './files.ts'
 export type { FileIdentity } from './files.ts'
 export { aesGcm, GCM } from './aes-gcm.ts'
-export { TemporaryFile } from './temporary-file.ts'
+export { checkTarget, TemporaryFile } from './temporary-file.ts'
 export { giveBackFreePages, giveBackMemory, keepFreedBlocks } from './memory.ts'
 export { isNotified, notifyManager, watchdogEveryMs } from './notify.ts'
 export { killProcess, openProcess, takeDescriptor } from './pidfd.ts'

@@ -1,7 +1,18 @@
 import { randomBytes } from 'node:crypto'
-import { closeSync, fstatSync, fsyncSync, openSync, readdirSync, renameSync, rmSync } from 'node:fs'
+import {
+  accessSync,
+  closeSync,
+  constants,
+  fstatSync,
+  fsyncSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from 'node:fs'
 import { basename, dirname, join } from 'node:path'
-import { BugError, errnoName } from '../base/index.ts'
+import { BugError, errnoName, FlistError } from '../base/index.ts'
 import { lockWhole } from './files.ts'
 
 /** Letters of the name it will have: with four bytes each there is room for the rest in 255. */
@@ -11,7 +22,7 @@ const TRIES_MAX = 10
 /**
  * A file that gets its name when it is whole. It lies in the folder of that name, and is locked as long as its writer lives: so the
  * next writer of the same name takes away what one that was killed has left, and never the file of one that is at work, wherever
- * that runs. Throws what the system says.
+ * that runs. Throws what `checkTarget` throws.
  */
 export class TemporaryFile implements Disposable {
   /** Where it is now. */
@@ -23,6 +34,7 @@ export class TemporaryFile implements Disposable {
 
   constructor(target: string, mode = 0o644) {
     this.#target = target
+    checkTarget(target)
     removeAbandoned(target)
     const { path, fd } = create(target, mode)
     this.path = path
@@ -53,6 +65,19 @@ export class TemporaryFile implements Disposable {
     this.#isOpen = false
     closeSync(this.fd)
   }
+}
+
+/**
+ * Throws FLIST_USAGE where a file cannot take the place of what is there: a folder, or a device, which root would lose (/dev/null). What
+ * the system says where its folder is not there, or not to be written to.
+ */
+export function checkTarget(target: string): void {
+  if (statSync(target, { throwIfNoEntry: false })?.isFile() === false) {
+    throw new FlistError('FLIST_USAGE', `Cannot write "${target}": it is there, and no file`, {
+      hint: 'Name a file: what a verb writes to standard output (-) goes to pipes and devices too',
+    })
+  }
+  accessSync(dirname(target), constants.W_OK | constants.X_OK)
 }
 
 function create(target: string, mode: number): { path: string; fd: number } {

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync, writeSync } from 'node:fs'
+import { lstatSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { TemporaryFile } from '../../lib/system/index.ts'
@@ -31,6 +31,22 @@ t.test('TemporaryFile has its name when it is whole, and leaves nothing where it
   new TemporaryFile(long).publish()
   t.ok(statSync(long), 'a name may be as long as names are')
   t.throws(() => new TemporaryFile(join(dir, 'none/a.fl')), { code: 'ENOENT' })
+})
+
+t.test('TemporaryFile takes the place of files alone', async (t) => {
+  const dir = t.testdir({
+    folder: {},
+    file: '',
+    link: t.fixture('symlink', 'file'),
+    astray: t.fixture('symlink', 'none'),
+  })
+  for (const target of ['/dev/null', join(dir, 'folder')]) {
+    t.throws(() => new TemporaryFile(target), { code: 'FLIST_USAGE', message: new RegExp(`"${target}": it is there`) })
+  }
+  for (const name of ['link', 'astray']) new TemporaryFile(join(dir, name)).publish()
+  t.strictSame(readdirSync(dir).toSorted(), ['astray', 'file', 'folder', 'link'])
+  t.ok(lstatSync(join(dir, 'link')).isFile())
+  t.ok(statSync('/dev/null').isCharacterDevice())
 })
 
 t.test('TemporaryFile takes away what a killed writer left, and never what a living one has', async (t) => {

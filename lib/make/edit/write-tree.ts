@@ -1,8 +1,8 @@
-import { FlistError, systemCode } from '../../base/index.ts'
 import { FILE_TYPE, hashArchive, type Route, rowStat, TreeBuilder, writeArchive } from '../../flist/index.ts'
 import { type BlockFormat, hashBytesOf } from '../../store/index.ts'
 import { signTree } from '../sign/sign-tree.ts'
 import type { SigningKey } from '../sign/private-key.ts'
+import { unwritable } from '../unwritable.ts'
 import { type EditTree, type IndexRow, type Inode, inodeOf, isLinked, rowsBelow, type TreeNode } from './edit-tree.ts'
 
 export interface WriteTreeOptions {
@@ -38,9 +38,7 @@ export async function writeTree(
   try {
     await writeArchive(builder, archive, { signal, onRows })
   } catch (error) {
-    if (error instanceof FlistError || systemCode(error) === '') throw error
-    const why = systemCode(error)
-    throw new FlistError('FLIST_SYSTEM', `Cannot write the archive "${archive}": ${why}`, { cause: error })
+    throw unwritable(archive, error)
   }
   return { archive, digest: await hashArchive(archive, signal), entries: builder.entryCount }
 }
