@@ -1,5 +1,5 @@
 import { generateKeyPairSync } from 'node:crypto'
-import { existsSync, linkSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, linkSync, rmSync, writeFileSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { resolve } from 'node:path'
 import { FlistError, systemCode, systemReason } from '../base/index.ts'
@@ -14,6 +14,7 @@ import {
   signTree,
   treeOf,
 } from '../make/index.ts'
+import { TemporaryFile } from '../system/index.ts'
 import { outputOf, routesFor } from './edit.ts'
 import { readSigningKeys, readSmall } from './key-files.ts'
 import { type ArchiveReport, type ArchiveWords, openArchive, type OpenedArchive } from './open-archive.ts'
@@ -129,14 +130,12 @@ function create(file: string, text: string, mode: number): void {
 }
 
 function publish(file: string, text: string): void {
-  const temporary = `${file}.${process.pid}.tmp`
   try {
-    writeFileSync(temporary, text, { flag: 'wx', flush: true })
-    renameSync(temporary, file)
+    using temporary = new TemporaryFile(file)
+    writeFileSync(temporary.fd, text)
+    temporary.publish()
   } catch (cause) {
-    throw unwritable(file, cause)
-  } finally {
-    rmSync(temporary, { force: true })
+    throw cause instanceof FlistError ? cause : unwritable(file, cause)
   }
 }
 

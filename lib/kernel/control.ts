@@ -102,7 +102,7 @@ function isRequest(value: unknown): value is ControlRequest {
 }
 
 /**
- * Asks the server of a mount and gives its answer. Throws FLIST_NOT_MOUNTED when nobody listens there, FLIST_TIMEOUT after two
+ * Asks the server of a mount and gives its answer. Throws FLIST_NOT_MOUNTED when nobody listens there, FLIST_TIMEOUT after ten
  * seconds, FLIST_INTERRUPTED, or the error the server answered with.
  */
 export async function askControl(path: string, request: ControlRequest, signal: AbortSignal): Promise<unknown> {
