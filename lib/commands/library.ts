@@ -71,7 +71,7 @@ export async function packArchive(options: PackOptions, signal: AbortSignal): Pr
   const defaults = { format: 'fl', keepPassword: false, exclude: [], numericOwner: false, sign: [] } as const
   const switches = { oneFileSystem: false, follow: false, sync: true }
   const nothing = { base: undefined, owner: undefined, group: undefined, mtime: undefined, threads: undefined }
-  const words = { ...ARCHIVE, ...defaults, ...switches, ...nothing, ...options }
+  const words = { ...ARCHIVE, ...defaults, ...switches, ...nothing, ...said(options) }
   return pack(words, reportOf(options), signal)
 }
 
@@ -79,14 +79,14 @@ export async function packArchive(options: PackOptions, signal: AbortSignal): Pr
 export async function convertImage(options: ConvertOptions, signal: AbortSignal): Promise<ConvertResult> {
   const { convert } = await import('./convert.ts')
   const defaults = { format: 'fl', keepPassword: false, startup: true, mirrors: [], plainHttp: [], sign: [] } as const
-  const words = { cacheDir: undefined, platform: undefined, threads: undefined, ...defaults, ...options }
+  const words = { cacheDir: undefined, platform: undefined, threads: undefined, ...defaults, ...said(options) }
   return convert(words, reportOf(options), signal)
 }
 
 /** Makes a container image of an archive. Throws what `openArchive` and `readArchiveFile` throw, FLIST_USAGE, FLIST_IMAGE_*. */
 export async function exportArchive(options: ExportOptions, signal: AbortSignal): Promise<ExportResult> {
   const { exportImage } = await import('./export.ts')
-  const words = { ...ARCHIVE, ...contentOf(options), platform: undefined, plainHttp: [], ...options }
+  const words = { ...ARCHIVE, ...contentOf(options), platform: undefined, plainHttp: [], ...said(options) }
   return exportImage(words, reportOf(options), SILENT, signal)
 }
 
@@ -147,7 +147,7 @@ export async function diffArchives(options: DiffOptions, signal: AbortSignal): P
 export async function verifyArchive(options: VerifyOptions, signal: AbortSignal): Promise<VerifyOutcome> {
   const verb = await import('./verify.ts')
   const defaults = { stores: [], look: 'structure', repair: false, from: [], signers: undefined } as const
-  return verb.verifyArchive({ ...ARCHIVE, ...defaults, ...options }, reportOf(options), signal)
+  return verb.verifyArchive({ ...ARCHIVE, ...defaults, ...said(options) }, reportOf(options), signal)
 }
 
 /** Restores an archive's tree in a folder; what is not as in the archive is in `leftOut`. Throws as `readArchiveFile`, and FLIST_SYSTEM. */
@@ -160,10 +160,15 @@ export async function unpackArchive(options: UnpackOptions, signal: AbortSignal)
 export async function mergeArchives(options: MergeOptions, signal: AbortSignal): Promise<WrittenArchive> {
   const verb = await import('./merge.ts')
   const defaults = { stores: [], whiteouts: true, sign: [], cacheDir: undefined, hub: undefined }
-  return verb.mergeArchives({ ...defaults, ...options }, reportOf(options), signal)
+  return verb.mergeArchives({ ...defaults, ...said(options) }, reportOf(options), signal)
 }
 
 const ARCHIVE = { cacheDir: undefined, hub: undefined, digest: undefined }
+
+/** Without those that are undefined, as JavaScript and most settings of TypeScript have them: they are left out too. */
+function said<Options extends object>(options: Options): Options {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Options
+}
 
 function contentOf({ stores = [], timeoutMs, cacheBytesMax }: ContentOptions): ContentWords {
   return { stores, timeoutMs, cacheBytesMax }

@@ -68,7 +68,11 @@ t.test('the door of the package packs, looks, compares, checks and unpacks', { t
     changes.map(({ path, change }) => `${change} ${path.toString()}`),
     ['changed one', 'added three'],
   )
-  const newer = await packArchive({ source: at('tree'), archive: at('b.fl'), base: at('a.fl'), ...where }, NEVER)
+  // As programs in JavaScript say it.
+  const unsaid: object = { format: undefined, exclude: undefined, sync: undefined, sign: undefined }
+  const request = { source: at('tree'), archive: at('b.fl'), base: at('a.fl'), ...where, ...unsaid }
+  const newer = await packArchive(request, NEVER)
+  t.equal(newer.format, 'fl')
   t.equal(newer.reused, 1)
 
   const merged = await mergeArchives({ archives: [at('a.fl'), at('b.fl')], output: at('c.fl'), cacheDir }, NEVER)
