@@ -39,8 +39,8 @@ export function showProgress(
   let known: boolean | undefined
   const show = (done: number, total: number | undefined, text: (rate: number) => string): void => {
     const now = performance.now()
-    // What an earlier run did is no work of this one.
-    first ??= { ms: now, done }
+    // What an earlier run did is no work of this one. Where a download begins anew so does its rate.
+    if (first === undefined || done < first.done) first = { ms: now, done }
     if (now - last < EVERY_MS) return
     last = now
     known ??= typeof isTerminal === 'boolean' ? isTerminal : isTerminal()
