@@ -85,7 +85,10 @@ t.test('showProgress() measures anew what begins anew', async (t) => {
   progress.onRows?.(10, 1000)
   clock.now += 1000
   progress.onRows?.(20, 1000)
-  t.strictSame(lines, ['Fetching it: 10 of 1000 rows (1 %)', 'Fetching it: 20 of 1000 rows (2 %), 10/s, 1 min 38 s left'])
+  t.strictSame(lines, [
+    'Fetching it: 10 of 1000 rows (1 %)',
+    'Fetching it: 20 of 1000 rows (2 %), 10/s, 1 min 38 s left',
+  ])
 })
 
 t.test('showProgress() has a line that fits, and says nothing of a rate that it cannot know', async (t) => {
