@@ -18,7 +18,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   kernel: ['vfs', 'wire', 'system', 'base'],
   runtime: ['kernel', 'make', 'vfs', 'flist', 'store', 'system', 'base'],
   make: ['oci', 'flist', 'store', 'system', 'base'],
-  oci: ['base'],
+  oci: ['system', 'base'],
   vfs: ['flist', 'store', 'base'],
   wire: ['base'],
   flist: ['system', 'base'],
