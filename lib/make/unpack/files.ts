@@ -10,8 +10,8 @@ import type { UnpackRequest } from './unpack.ts'
 
 /** Files of one job: enough that handing it over costs nothing, few enough that all threads have some. */
 const FILES_PER_JOB = 128
-/** Blocks of one job, which are open at the same time. */
-const BLOCKS_PER_JOB = 128
+/** Blocks of one job, which are open at the same time: with the folders of all jobs, half of the 1,024 files that a process may have open. */
+const BLOCKS_PER_JOB = 64
 /** Open folders of one job. */
 const FOLDERS_PER_JOB = 32
 /** A file of more blocks goes to several threads, so many at a time. */
@@ -90,7 +90,9 @@ export class Files {
     for (const [nth, task] of tasks.entries()) if (!undone.has(nth)) task.done(true)
     for (const nth of undone) {
       const task = tasks[nth]
-      if (task !== undefined) await this.#patient.start(task)
+      if (task === undefined) continue
+      if (this.#signal.aborted || this.#tally.hasFailed) task.done(false)
+      else await this.#patient.start(task)
     }
     this.#jobs.give()
   }

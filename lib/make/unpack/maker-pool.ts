@@ -19,7 +19,8 @@ export interface Making extends AsyncDisposable {
   run(job: MakerJob): Promise<MakerResult>
 }
 
-const THREADS_MAX = 8
+/** More of them wait for each other's folders, and have too many blocks open. */
+const THREADS_MAX = 4
 /** Two threads take 0.2 s of processor time to start: as much as to make so many files, or so many bytes. */
 const THREADS_BLOCKS_MIN = 1000
 const THREADS_BYTES_MIN = 64 * 1024 * 1024

@@ -195,8 +195,7 @@ class Unpacking {
       this.#tally.failed(this.#index.pathOf(row), 'name', -fd)
       return undefined
     }
-    // One of an earlier run may have its last mode already.
-    if (!isFresh) fchmodSync(fd, 0o700)
+    if (!isFresh) openToUs(fd)
     return this.#level(fd, row, isFresh)
   }
 
@@ -255,5 +254,14 @@ class Unpacking {
     this.#tally.result.entries += 1
     this.#attributes.ofEntry(dir, name, stat)
     return true
+  }
+}
+
+/** A folder of an earlier run may have its last mode already. Where it is another's, what is to be made in it says so. */
+function openToUs(fd: number): void {
+  try {
+    fchmodSync(fd, 0o700)
+  } catch {
+    // EPERM.
   }
 }

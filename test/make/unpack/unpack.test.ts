@@ -31,12 +31,12 @@ interface Packed {
 }
 
 /** Packs what `make` put into `tree`, its blocks in `store`. */
-async function packed(t: Test, make: (tree: string) => void): Promise<Packed> {
+async function packed(t: Test, make: (tree: string) => void, format: 'fl' | 'v1' = 'fl'): Promise<Packed> {
   const dir = t.testdir({ tree: {} })
   make(join(dir, 'tree'))
-  const archive = join(dir, 'a.fl')
+  const archive = join(dir, `a.${format === 'fl' ? 'fl' : 'flist'}`)
   const stores = [{ start: 0, end: 255, url: 'dir:store' }]
-  await packFolder({ source: join(dir, 'tree'), archive, format: 'fl', stores, baseDir: dir, threads: 1 }, NEVER)
+  await packFolder({ source: join(dir, 'tree'), archive, format, stores, baseDir: dir, threads: 1 }, NEVER)
   const digest = await hashArchive(archive, NEVER)
   const indexPath = `${archive}.idx`
   await compileArchive(archive, indexPath, { digest, signal: NEVER })
@@ -52,8 +52,8 @@ async function unpack({ dir, index, local }: Packed, stores: readonly string[], 
   return await unpackTree({ index, directory: join(dir, 'out'), supply, local }, signal)
 }
 
-function sameAsTree(t: Test, { dir }: Packed): void {
-  const [tree, out] = ['tree', 'out'].map((name) => factsOfFolder(join(dir, name), { format: 'fl' }))
+function sameAsTree(t: Test, { dir, index: { format } }: Packed): void {
+  const [tree, out] = ['tree', 'out'].map((name) => factsOfFolder(join(dir, name), { format }))
   t.strictSame(differ(tree!, out!), [])
 }
 
@@ -121,6 +121,13 @@ for (const [what, make] of Object.entries({ here: various, 'by threads': numerou
     sameAsTree(t, all)
   })
 }
+
+void t.test('unpackTree() restores a v1', async (t) => {
+  const all = await packed(t, various, 'v1')
+  const { leftOut, entries } = await unpack(all, ['nowhere'])
+  t.strictSame([leftOut, entries], [[], all.index.rowCount])
+  sameAsTree(t, all)
+})
 
 void t.test('unpackTree() goes on without threads where their index is gone', async (t) => {
   const all = await packed(t, numerous)
