@@ -40,8 +40,9 @@ class Place {
     return shell(`sh ${program} ${words}`, { ...env, FLISTFS_CACHE: join(this.folder, 'cache') }).ms / 1000
   }
 
-  /** Seconds of a pack of the tree, with more words. */
+  /** Seconds of a pack of the tree, with more words. It waits for the disk, and shall not wait for what others wrote. */
   pack(words = ''): number {
+    shell('sync')
     return this.flistfs(`pack ${this.#bench.fixtures.native} ${this.archive} --store dir://${this.store} ${words}`)
   }
 
