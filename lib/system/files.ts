@@ -199,9 +199,9 @@ export function openHere(dir: number, path: Buffer): number {
 
 const FADV_WILLNEED = 3
 
-/** posix_fadvise(2): all of an open file is read soon. The disk begins with it, nobody waits. */
-export function readSoon(fd: number): void {
-  cFadvise(fd, 0, 0, FADV_WILLNEED)
+/** posix_fadvise(2): these bytes of an open file are read soon; 0: all behind the offset. The disk begins with it, nobody waits. */
+export function readSoon(fd: number, offset = 0, bytes = 0): void {
+  cFadvise(fd, offset, bytes, FADV_WILLNEED)
 }
 
 /** What opens a folder for walking. */
