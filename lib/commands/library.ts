@@ -1,6 +1,7 @@
 import { SILENT } from '../base/index.ts'
 import type { Change, Difference } from '../flist/index.ts'
 import type { PackResult, WrittenArchive } from '../make/index.ts'
+import { checkOptions } from './check-options.ts'
 import type { ConvertResult, ConvertWords } from './convert.ts'
 import type { DiffCounts } from './diff.ts'
 import type { ExportResult, ExportWords } from './export.ts'
@@ -170,10 +171,14 @@ function said<Options extends object>(options: Options): Options {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Options
 }
 
-function contentOf({ stores = [], timeoutMs, cacheBytesMax }: ContentOptions): ContentWords {
+function contentOf(options: ContentOptions): ContentWords {
+  checkOptions(options)
+  const { stores = [], timeoutMs, cacheBytesMax } = options
   return { stores, timeoutMs, cacheBytesMax }
 }
 
-function reportOf({ onWarning }: LibraryOptions): ArchiveReport {
+function reportOf(options: LibraryOptions): ArchiveReport {
+  checkOptions(options)
+  const { onWarning } = options
   return { warn: (message) => onWarning?.(message), progress: undefined }
 }

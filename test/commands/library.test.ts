@@ -132,3 +132,28 @@ t.test('the door of the package throws coded errors, and hears an interrupt', { 
   )
   t.ok(readFileSync(at('a.fl')).length > 0)
 })
+
+t.test('options that a compiler would refuse are named', async (t) => {
+  const pack = (words: object): Promise<unknown> =>
+    packArchive({ source: 'absent', archive: 'absent.fl', stores: [], ...words }, NEVER)
+  const wrong: [() => Promise<unknown>, string][] = [
+    [() => pack({ format: 'zz' }), 'The option "format" is "zz", not one of "fl", "v1"'],
+    [() => pack({ threads: 0 }), 'The option "threads" is 0, not a whole number above 0'],
+    [
+      () => verifyArchive({ archive: 'absent.fl', ...({ look: 'foo' } as object) }, NEVER),
+      'The option "look" is "foo", not one of "structure", "blocks", "deep"',
+    ],
+    [
+      () => unpackArchive({ archive: 'absent.fl', directory: 'out', timeoutMs: -5 }, NEVER),
+      'The option "timeoutMs" is -5, not a number above 0',
+    ],
+    [
+      () => openArchive('absent.fl', { digest: 'sha256:1' }, NEVER),
+      'The option "digest" is "sha256:1", not a SHA-256 as 64 hex digits',
+    ],
+  ]
+  for (const [call, message] of wrong) {
+    // Some throw before they have a promise.
+    await t.rejects(async () => call(), { code: 'FLIST_USAGE', message })
+  }
+})
