@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { realpathSync, statSync } from 'node:fs'
 import { describeError, FlistError, systemCode } from '../base/index.ts'
 import {
@@ -11,6 +12,9 @@ import {
   readMounts,
 } from '../kernel/index.ts'
 
+/** Milliseconds. */
+const ANSWER_MS = 10_000
+
 export interface FreeDirectory {
   /** As the kernel will say it. */
   readonly path: string
@@ -20,7 +24,8 @@ export interface FreeDirectory {
 
 /**
  * The folder to mount on. What a crash left there is no reason to refuse: a dead mount is cleared, and what stood on it told; one whose
- * device is held gets a server again, because whoever looks at the folder waits for that. Throws FLIST_MOUNT_FAILED, what `upgrade` throws.
+ * device is held gets a server again, because whoever looks at the folder waits for that. Throws FLIST_MOUNT_FAILED, also where nobody
+ * answers for ten seconds, and what `upgrade` throws.
  */
 export async function freeDirectory(
   name: string,
@@ -38,6 +43,7 @@ export async function freeDirectory(
     const users = await clearDead(mounts, name, isDisconnected)
     if (users === undefined) {
       if (isDisconnected) throw notOurs(name)
+      if (mountNamed(mounts, name)?.type.startsWith('fuse') === true) waitForAnswer(name)
       const path = checkDirectory(name)
       if (path !== undefined) return { path, revived: orphan }
       isDisconnected = true
@@ -52,6 +58,15 @@ export async function freeDirectory(
 
 function notOurs(name: string): FlistError {
   return new FlistError('FLIST_MOUNT_FAILED', `Cannot mount on "${name}": a dead mount that is not ours is there`, {
+    hint: `Unmount it first: umount -l ${name}`,
+  })
+}
+
+/** Whoever looks at a mount that nobody serves waits for ever, so another process looks first, which can be killed. */
+function waitForAnswer(name: string): void {
+  const { error } = spawnSync('sh', ['-c', '[ -d "$1" ]', 'sh', name], { timeout: ANSWER_MS, killSignal: 'SIGKILL' })
+  if (systemCode(error) !== 'ETIMEDOUT') return
+  throw new FlistError('FLIST_MOUNT_FAILED', `Cannot mount on "${name}": nobody answers for the mount that is there`, {
     hint: `Unmount it first: umount -l ${name}`,
   })
 }

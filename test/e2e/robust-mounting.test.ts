@@ -254,3 +254,18 @@ mountTest('a runtime folder with a path that no address of a socket holds', {}, 
   await until(() => readdirSync(runtime).length === 0)
   rmSync(runtime, { recursive: true })
 })
+
+mountTest('a folder whose mount nobody answers for is no reason to wait for ever', {}, async (t, lab) => {
+  const directory = lab.folder('hangs')
+  // The device stays open and nobody reads it.
+  const script = `exec 5<>/dev/fuse
+    mount -i -t fuse -o fd=5,rootmode=40000,user_id=0,group_id=0 nobody "$1"
+    exec sleep 600`
+  const holder = lab.start('sh', ['-c', script, 'sh', directory])
+  await until(() => readFileSync('/proc/self/mounts', 'utf8').includes(`nobody ${directory} fuse`))
+  const refused = await lab.flistfs(['mount', SAMPLE, directory])
+  t.equal(refused.code, 1)
+  t.match(refused.stderr, /nobody answers for the mount that is there\n.*umount -l/)
+  await lab.ok('umount', ['-l', directory])
+  holder.kill()
+})
