@@ -126,14 +126,14 @@ export class Member {
       if (breaker.answered()) this.#log?.info('a store answers again', { store: this.name })
       return stored
     } catch (error) {
-      this.#failed(error, signal)
+      this.#failed(error, began, signal)
       throw error
     } finally {
       counters.latencyMsSum += performance.now() - began
     }
   }
 
-  #failed(error: unknown, signal: AbortSignal): void {
+  #failed(error: unknown, began: number, signal: AbortSignal): void {
     const { breaker } = this
     if (signal.aborted || !(error instanceof FlistError) || error.code === 'FLIST_INTERRUPTED') {
       if (error instanceof FlistError && error.code !== 'FLIST_INTERRUPTED') this.#counters.failures += 1
@@ -142,6 +142,8 @@ export class Member {
     }
     this.#counters.failures += 1
     this.#note(error)
+    // It was silent before it answered another: what it could not do then says nothing of now.
+    if (error.code === 'FLIST_TIMEOUT' && began < this.#lastAnswerAt) return breaker.left()
     if (!breaker.failed(isSilence(error))) return
     this.#log?.warn('a store is left alone until it answers a probe', { store: this.name, why: error.message })
     this.#gate.refuseAll(() => this.#leftAlone())

@@ -29,6 +29,7 @@ export class Batch {
 
   /** The row that says `key` lies at `at` is wrong. */
   drop(key: Buffer, at: Location): void {
+    this.rows.delete(nameOf(key))
     this.#drops.push({ key, at })
   }
 

@@ -8,7 +8,7 @@ import { ClaimDesk } from './claim-desk.ts'
 import { Connection } from './connection.ts'
 import type { Ledger } from './ledger.ts'
 import { fits } from './layout.ts'
-import type { Location, Place } from './layout.ts'
+import type { Found, Location, Place } from './layout.ts'
 import { matchesKey } from './matches-key.ts'
 import { addPins, demand } from './pins.ts'
 import { RecentKeys } from './recent-keys.ts'
@@ -122,14 +122,15 @@ export class BlockCache {
    * Where the block with this key lies, or undefined. A row of an earlier boot is verified first (that needs
    * `prepareCodec()`; before it, such a block counts as absent).
    */
-  find(key: Buffer): Location | undefined {
+  find(key: Buffer): Found | undefined {
     const pending = this.#batch.rows.size > 0 ? this.#batch.rows.get(nameOf(key)) : undefined
-    if (pending !== undefined) return pending.at
+    if (pending !== undefined) return this.#verifyAlways ? this.#sound(key, pending.at, true) : pending.at
     const row = this.#row(key)
-    if (row === undefined || !this.#isSound(key, row.location, row.fresh)) return undefined
-    this.touch([row.location.segment])
+    const found = row === undefined ? undefined : this.#sound(key, row.location, row.fresh)
+    if (found === undefined) return undefined
+    this.touch([found.segment])
     this.#recent.add(nameOf(key), this.#now())
-    return row.location
+    return found
   }
 
   /**
@@ -199,7 +200,6 @@ export class BlockCache {
   forget(key: Buffer): void {
     const at = this.#batch.rows.get(nameOf(key))?.at ?? this.#row(key)?.location
     if (at === undefined) return
-    this.#batch.rows.delete(nameOf(key))
     this.#batch.drop(key, at)
     this.#files.forget(at.segment)
     this.flush()
@@ -339,20 +339,20 @@ export class BlockCache {
   }
 
   /** Nothing torn is believed: bytes of an earlier boot are hashed before their first use in this one. */
-  #isSound(key: Buffer, at: Location, fresh: boolean): boolean {
-    let sound = this.#files.covers(at)
-    if (sound && (!fresh || this.#verifyAlways)) {
-      if (!codecReady()) return false
-      const bytes = this.read(at)
-      sound = bytes !== undefined && matchesKey(key, bytes)
-      if (sound && !fresh) this.#batch.confirm(key, at)
+  #sound(key: Buffer, at: Location, fresh: boolean): Found | undefined {
+    const isCovered = this.#files.covers(at)
+    if (isCovered && fresh && !this.#verifyAlways) return at
+    if (isCovered && !codecReady()) return undefined
+    const content = isCovered ? this.read(at) : undefined
+    const isRight = content !== undefined && matchesKey(key, content)
+    if (!isRight || !fresh) this.#schedule(false)
+    if (isRight) {
+      if (!fresh) this.#batch.confirm(key, at)
+      return this.#verifyAlways ? { ...at, content } : at
     }
-    if (!sound) {
-      this.#log.warn('cached block is damaged and will be fetched again', { segment: at.segment, offset: at.offset })
-      this.#batch.drop(key, at)
-    }
-    if (!sound || !fresh) this.#schedule(false)
-    return sound
+    this.#log.warn('cached block is damaged and will be fetched again', { segment: at.segment, offset: at.offset })
+    this.#batch.drop(key, at)
+    return undefined
   }
 
   #carry(key: Buffer, from: number): void {
@@ -360,8 +360,9 @@ export class BlockCache {
     const row = this.#row(key)
     const ledger = this.#connection.current
     if (row === undefined || ledger === undefined || row.location.segment !== from) return
-    const bytes = this.read(row.location)
-    if (bytes === undefined || !this.#isSound(key, row.location, row.fresh)) return
+    const found = this.#sound(key, row.location, row.fresh)
+    const bytes = found === undefined ? undefined : (found.content ?? this.read(found))
+    if (bytes === undefined) return
     this.#batch.add(key, this.#appender.append(ledger, bytes, this.#seconds()), false)
     this.#schedule(false)
   }

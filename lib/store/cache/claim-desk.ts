@@ -1,9 +1,9 @@
 import { LIMITS } from '../../base/index.ts'
 import type { ClaimRow, Ledger } from './ledger.ts'
-import type { Location } from './layout.ts'
+import type { Found } from './layout.ts'
 
 /** `won`: the asker fetches, then puts and releases. Else the block is at `at`: somebody else has fetched it. */
-export type ClaimAnswer = (won: boolean, at: Location | undefined) => void
+export type ClaimAnswer = (won: boolean, at: Found | undefined) => void
 
 export interface ClaimRequest {
   readonly key: Buffer
@@ -18,7 +18,7 @@ export interface ClaimRequest {
 }
 
 export interface ClaimDeskPort {
-  find(key: Buffer): Location | undefined
+  find(key: Buffer): Found | undefined
   /** The open database, or undefined while it cannot be used: then everybody fetches for himself. */
   ledger(): Ledger | undefined
   /** Asks for a transaction at the end of this turn of the event loop. */
@@ -139,7 +139,7 @@ export class ClaimDesk {
     return this.#leave(request, true, undefined)
   }
 
-  #leave(request: ClaimRequest, won: boolean, at: Location | undefined): boolean {
+  #leave(request: ClaimRequest, won: boolean, at: Found | undefined): boolean {
     this.#waiting.delete(request)
     request.answer(won, at)
     return true

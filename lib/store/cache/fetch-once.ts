@@ -7,7 +7,7 @@ import { Seldom } from '../seldom.ts'
 import { freeBytes, SharedBytes } from '../spent.ts'
 import type { BlockCache } from './block-cache.ts'
 import type { ClaimRequest } from './claim-desk.ts'
-import type { Location, Place } from './layout.ts'
+import type { Found, Location, Place } from './layout.ts'
 import { Leavers } from './leavers.ts'
 import type { Leaver } from './leavers.ts'
 
@@ -23,7 +23,7 @@ export interface CachedReaderOptions {
 export interface CachedBlock {
   readonly location: Location | undefined
   readonly bytes: Buffer | undefined
-  /** Where `bytes` came from a store: who calls `done` does not touch them again. */
+  /** Where there are `bytes`: who calls `done` does not touch them again. */
   readonly shared: SharedBytes | undefined
 }
 
@@ -103,9 +103,13 @@ export class CachedReader implements BlockReader {
     const location = this.#cache.find(ref.key)
     if (location !== undefined) {
       this.counters.hits += 1
-      return location.bytes === ref.plainBytes
-        ? Promise.resolve({ location, bytes: undefined, shared: undefined })
-        : Promise.reject(wrongLength(ref, location))
+      if (location.bytes !== ref.plainBytes) return Promise.reject(wrongLength(ref, location))
+      const { content: bytes } = location
+      if (bytes === undefined || ref.ahead === true) {
+        if (bytes !== undefined) freeBytes(bytes)
+        return Promise.resolve({ location, bytes: undefined, shared: undefined })
+      }
+      return Promise.resolve({ location, bytes, shared: new SharedBytes(bytes, 1) })
     }
     const name = nameOf(ref)
     let flight = this.#flights.get(name)
@@ -227,9 +231,10 @@ export class CachedReader implements BlockReader {
     for (const waiter of this.#takeWaiters(flight)) waiter.reject(interrupted(flight.ref))
   }
 
-  #settle(flight: Flight, location: Location | undefined, bytes: Buffer | undefined): void {
+  #settle(flight: Flight, location: Found | undefined, fetched: Buffer | undefined): void {
     if (this.#isCurrent(flight)) this.#flights.delete(flight.name)
-    const wrong = bytes === undefined && location?.bytes !== flight.ref.plainBytes
+    const bytes = fetched ?? location?.content
+    const wrong = fetched === undefined && location?.bytes !== flight.ref.plainBytes
     const waiters = this.#takeWaiters(flight)
     let wanted = 0
     for (const { ahead } of waiters) if (!ahead || location === undefined) wanted += 1

@@ -20,6 +20,12 @@ export interface Location {
   readonly bytes: number
 }
 
+/** A block that the cache has. */
+export interface Found extends Location {
+  /** Its plain bytes where the cache checks each block each time: what was checked is what is read. */
+  readonly content?: Buffer
+}
+
 /** Where a block belongs in a large file's own segment. */
 export interface Place {
   /** Names the file for all processes: the archive's digest and the row. */

@@ -4,7 +4,7 @@ import t, { type Test } from 'tap'
 import type { BlockCache } from '../../../lib/store/cache/block-cache.ts'
 import { segmentFiles } from '../../../lib/store/cache/database.ts'
 import { CachedReader } from '../../../lib/store/cache/fetch-once.ts'
-import { databasePath, segmentPath } from '../../../lib/store/cache/layout.ts'
+import { databasePath, type Location, segmentPath } from '../../../lib/store/cache/layout.ts'
 import { verifyCache } from '../../../lib/store/cache/verify.ts'
 import { blocks, countingReader, NEVER, openCache, QUIET, type TestBlock } from './helpers.ts'
 
@@ -63,6 +63,30 @@ void t.test('a segment cut while its writer lives gives no zeros for what was cu
   t.equal((await readAll(cache, known)).wrong, 0)
   await cache.close()
   await healsAfterwards(t, dir, known)
+})
+
+void t.test('who checks each block each time reads what was checked', async (t) => {
+  const dir = t.testdir()
+  const known = await blocks('always', 2, 5000)
+  const cache = await openCache(dir, { verifyAlways: true })
+  const reader = new CachedReader(cache, countingReader(known), { failureMemoryMs: 0, log: QUIET })
+  const [{ ref, plain }] = known as [TestBlock, TestBlock]
+  const change = (at: Location | undefined): void => {
+    const fd = fs.openSync(segmentPath(dir, at!.segment), 'r+')
+    fs.writeSync(fd, 'changed', at!.offset + 100)
+    fs.closeSync(fd)
+  }
+  change(cache.put(ref, plain))
+  t.equal(cache.find(ref.key), undefined, 'also a row that is not yet written down')
+  const at = cache.put(ref, plain)
+  cache.flush()
+  t.ok((await reader.get(ref, undefined, NEVER)).bytes?.equals(plain))
+  const reading = reader.get(ref, undefined, NEVER)
+  change(at)
+  t.ok((await reading).bytes?.equals(plain), 'changed after the check, before the read')
+  t.strictSame(await readAll(cache, known), { fetched: 2, wrong: 0 })
+  await reader[Symbol.asyncDispose]()
+  await cache.close()
 })
 
 void t.test('a segment cut between two lives is not gone on with', async (t) => {
