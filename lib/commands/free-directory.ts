@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process'
 import { realpathSync, statSync } from 'node:fs'
 import { describeError, FlistError, systemCode } from '../base/index.ts'
 import {
@@ -43,7 +42,7 @@ export async function freeDirectory(
     const users = await clearDead(mounts, name, isDisconnected)
     if (users === undefined) {
       if (isDisconnected) throw notOurs(name)
-      if (mountNamed(mounts, name)?.type.startsWith('fuse') === true) waitForAnswer(name)
+      if (mountNamed(mounts, name)?.type.startsWith('fuse') === true) await waitForAnswer(name)
       const path = checkDirectory(name)
       if (path !== undefined) return { path, revived: orphan }
       isDisconnected = true
@@ -63,7 +62,8 @@ function notOurs(name: string): FlistError {
 }
 
 /** Whoever looks at a mount that nobody serves waits for ever, so another process looks first, which can be killed. */
-function waitForAnswer(name: string): void {
+async function waitForAnswer(name: string): Promise<void> {
+  const { spawnSync } = await import('node:child_process')
   const { error } = spawnSync('sh', ['-c', '[ -d "$1" ]', 'sh', name], { timeout: ANSWER_MS, killSignal: 'SIGKILL' })
   if (systemCode(error) !== 'ETIMEDOUT') return
   throw new FlistError('FLIST_MOUNT_FAILED', `Cannot mount on "${name}": nobody answers for the mount that is there`, {
