@@ -346,10 +346,8 @@ export class BlockCache {
     const content = isCovered ? this.read(at) : undefined
     const isRight = content !== undefined && matchesKey(key, content)
     if (!isRight || !fresh) this.#schedule(false)
-    if (isRight) {
-      if (!fresh) this.#batch.confirm(key, at)
-      return this.#verifyAlways ? { ...at, content } : at
-    }
+    if (isRight && !fresh) this.#batch.confirm(key, at)
+    if (isRight) return this.#verifyAlways ? { ...at, content } : at
     this.#log.warn('cached block is damaged and will be fetched again', { segment: at.segment, offset: at.offset })
     this.#batch.drop(key, at)
     return undefined
