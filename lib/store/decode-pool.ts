@@ -3,6 +3,7 @@ import { Worker } from 'node:worker_threads'
 import { FlistError, LIMITS, type FlistErrorCode } from '../base/index.ts'
 import { codecReady, prepareCodec } from './codec-tools.ts'
 import { decodeBlock } from './codec.ts'
+import { endThread } from './end-thread.ts'
 import type { BlockFormat, BlockRef } from './port.ts'
 import { giveStored, takeStored } from './spent.ts'
 
@@ -35,6 +36,7 @@ interface Pending {
 
 interface Lane {
   readonly worker: Worker
+  readonly ended: Promise<unknown>
   readonly pending: Map<number, Pending>
   ready: boolean
   watch: NodeJS.Timeout | undefined
@@ -56,7 +58,7 @@ const WORKERS_MAX = 3
 
 /**
  * Decodes blocks on all cores: large ones in worker threads, small ones and what the workers have no room for here.
- * Threads start with the first large block and never keep the process alive by themselves.
+ * Threads start with the first large block and, once they have, never keep the process alive by themselves.
  */
 export class DecodePool {
   readonly #workers: number
@@ -92,7 +94,7 @@ export class DecodePool {
     await Promise.all(
       this.#lanes.splice(0).map(async (lane) => {
         failOver(lane)
-        await lane.worker.terminate()
+        await endThread(lane.worker, lane.ended)
       }),
     )
   }
@@ -108,11 +110,13 @@ export class DecodePool {
 
   #openLane(): Lane {
     const worker = new Worker(this.#url, { name: 'flistfs-decode', execArgv: [] })
-    const lane: Lane = { worker, pending: new Map(), ready: false, watch: undefined }
-    worker.unref()
+    const ended = new Promise((resolve) => worker.once('exit', resolve))
+    const lane: Lane = { worker, ended, pending: new Map(), ready: false, watch: undefined }
     worker.on('message', (message: DecodeReply | 'ready') => {
-      if (message === 'ready') lane.ready = true
-      else settle(lane, message)
+      if (message !== 'ready') return settle(lane, message)
+      lane.ready = true
+      // Not before: a process that ends while a thread loads native libraries crashes.
+      worker.unref()
     })
     // A thread that dies is not replaced: what killed it would come again, and this thread can do the work.
     worker.on('error', () => this.#drop(lane))

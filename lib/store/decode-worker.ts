@@ -29,5 +29,8 @@ function answer(job: DecodeJob): void {
 }
 
 await prepareCodec()
-port.on('message', answer)
+port.on('message', (job: DecodeJob | 'close') => {
+  if (job === 'close') port.close()
+  else answer(job)
+})
 port.postMessage('ready')

@@ -1,10 +1,9 @@
 import { Worker } from 'node:worker_threads'
 import { FlistError, type FlistErrorCode } from '../base/index.ts'
+import { endThread } from './end-thread.ts'
 
 /** Jobs in one thread: one at work, one that it begins with at once afterwards. */
 const LANE_JOBS_MAX = 2
-/** Milliseconds until a thread that should end is ended. */
-const CLOSE_MS = 10_000
 
 /** What a thread tells of a job that failed. */
 export interface LaneFailure {
@@ -68,14 +67,7 @@ export class ThreadLanes<Job extends object, Result extends object> {
   /** Ends the threads, after what they have begun. Idempotent. */
   async close(): Promise<void> {
     const lanes = this.#lanes.splice(0)
-    await Promise.all(
-      lanes.map(async ({ worker, ended }) => {
-        worker.postMessage('close')
-        const late = setTimeout(() => void worker.terminate(), CLOSE_MS)
-        await ended
-        clearTimeout(late)
-      }),
-    )
+    await Promise.all(lanes.map(({ worker, ended }) => endThread(worker, ended)))
   }
 
   #send(lane: Lane<Result>, job: Job, moved: readonly ArrayBuffer[]): Promise<Result> {

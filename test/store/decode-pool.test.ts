@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { execFileSync } from 'node:child_process'
 import { pathToFileURL } from 'node:url'
 import { resolve } from 'node:path'
@@ -80,6 +80,22 @@ void t.test('close() ends what is under way with its result; twice is fine', asy
   await pool.close()
   for (const [at, answer] of answers.entries()) t.ok((await answer).equals(large[at]!.plain))
   t.ok(Buffer.isBuffer(pool.decode(large[0]!.ref, large[0]!.stored)))
+})
+
+void t.test('close() lets threads end themselves, those that still load too', async (t) => {
+  const dir = t.testdir()
+  const file = `${dir}/slow.mjs`
+  writeFileSync(
+    file,
+    `import { parentPort } from 'node:worker_threads'
+import { readFileSync, writeFileSync } from 'node:fs'
+Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 300)
+parentPort.on('message', (word) => { writeFileSync(${JSON.stringify(dir)} + '/heard', word); parentPort.close() })\n`,
+  )
+  const pool = new DecodePool({ workers: 1, workerUrl: pathToFileURL(file) })
+  await pool.decode(large[0]!.ref, large[0]!.stored)
+  await pool.close()
+  t.equal(readFileSync(`${dir}/heard`, 'utf8'), 'close')
 })
 
 void t.test('an open pool lets the process end', async (t) => {

@@ -38,9 +38,17 @@ t.test('PollSet tells which descriptor is ready', async (t) => {
 })
 
 t.test('PollSet waits as long as it was told', async (t) => {
-  const started = performance.now()
-  t.equal(new PollSet([]).wait(50), 0)
+  const set = new PollSet([])
+  let started = 0
+  let ready = -1
+  // A signal, or a machine that was frozen, ends a wait early: then it begins again.
+  while (ready === -1) {
+    started = performance.now()
+    ready = set.wait(50)
+  }
+  t.equal(ready, 0)
   t.ok(performance.now() - started >= 45)
+  set.close()
 })
 
 /** Waits in poll(2) on the event loop until it wakes, then lets it run; fails where only the time limit woke it. */
