@@ -40,20 +40,32 @@ _flistfs_fill() {
   esac
 }
 
+# The words up to the cursor, as they were typed: bash takes them apart at colons and equals signs.
+_flistfs_words() {
+  local rest=$COMP_LINE word stripped
+  words=()
+  for word in "\${COMP_WORDS[@]:0:COMP_CWORD+1}"; do
+    stripped=\${rest#"\${rest%%[![:blank:]]*}"}
+    if [[ $stripped != "$rest" || \${#words[@]} == 0 ]]; then words+=("$word")
+    else words[-1]+=$word; fi
+    rest=\${stripped#"$word"}
+  done
+}
+
 _flistfs() {
-  local cur=\${COMP_WORDS[COMP_CWORD]} before=\${COMP_WORDS[COMP_CWORD-1]} node= verbs options valued kind word
-  local -a places
-  local at=1 place=0 last=$COMP_CWORD
+  local cur before node= verbs options valued kind word piece=\${COMP_WORDS[COMP_CWORD]}
+  local -a places words
+  local at=1 place=0 last
   COMPREPLY=()
-  # \`--option=value\` comes as three words.
-  if [[ $cur == = ]]; then cur=; last=$((COMP_CWORD - 1))
-  elif [[ $before == = ]]; then before=\${COMP_WORDS[COMP_CWORD-2]}; last=$((COMP_CWORD - 2)); fi
+  _flistfs_words
+  last=$((\${#words[@]} - 1))
+  cur=\${words[last]} before=\${words[last-1]}
+  if [[ $cur == --*=* ]]; then before=\${cur%%=*}; cur=\${cur#*=}; fi
   _flistfs_at "$node"
   while ((at < last)); do
-    word=\${COMP_WORDS[at]}
+    word=\${words[at]}
     if [[ $word == -* ]]; then
-      if [[ \${COMP_WORDS[at+1]} == = ]]; then ((at += 2))
-      elif [[ " $valued " == *" $word "* ]]; then ((at += 1)); fi
+      if [[ " $valued " == *" $word "* ]]; then ((at += 1)); fi
     elif [[ " $verbs " == *" $word "* ]]; then
       node=\${node:+$node }$word
       _flistfs_at "$node"
@@ -72,6 +84,10 @@ _flistfs() {
   else
     _flistfs_fill "\${places[place]}"
   fi
+  # bash puts them in the place of what is behind the last colon.
+  if [[ $piece == [:=] ]]; then piece=; fi
+  word=\${cur%"$piece"}
+  COMPREPLY=("\${COMPREPLY[@]#"$word"}")
 } && complete -F _flistfs flistfs
 `
 }

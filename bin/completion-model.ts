@@ -45,7 +45,9 @@ function completedOption(option: Option): CompletedOption {
   const { short, long = '', description, argChoices } = option
   const name = /[<[](.*)[>\]]$/.exec(option.flags)?.[1] ?? ''
   const kind: Kind = argChoices ?? (name === 'dir' ? 'folder' : name === 'file' ? 'file' : 'none')
-  const value = option.isBoolean() || option.long === '--help' ? undefined : { name, kind, optional: option.optional }
+  // `<[xx-xx=]url>` is `optional` to commander too.
+  const optional = option.optional && !option.required
+  const value = option.isBoolean() || option.long === '--help' ? undefined : { name, kind, optional }
   return { short, long, description, value, repeatable: description.includes('(repeatable)') }
 }
 

@@ -14,15 +14,20 @@ t.setTimeout(900_000)
 /** What a shell offers for the last of these words. */
 type Ask = (...words: string[]) => Promise<string[]>
 
-function output(command: string, words: readonly string[], cwd: string): Promise<string> {
+function output(command: string, words: readonly string[], cwd: string, input = ''): Promise<string> {
   return new Promise((done, fail) => {
     const env = { PATH: process.env['PATH'] ?? '', HOME: cwd, TERM: 'dumb', LC_ALL: 'C.UTF-8' }
-    execFile(command, words, { cwd, env, timeout: 120_000 }, (error, stdout) => {
-      // bash ends with 1 where it offers nothing.
+    const child = execFile(command, words, { cwd, env, timeout: 120_000 }, (error, stdout) => {
       if (error !== null && typeof error.code !== 'number') fail(error)
       else done(stdout)
     })
+    child.stdin?.end(input)
   })
+}
+
+/** What bash offers at its prompt when TAB is pressed behind a line, and behind a `=` what the line is then. */
+function atBash(script: string, cwd: string, line: string): Promise<string> {
+  return output('bash', ['--norc', join(CAPTURE, 'capture.bash'), script], cwd, line)
 }
 
 function asker(shell: Shell, script: string, cwd: string): Ask {
@@ -33,11 +38,7 @@ function asker(shell: Shell, script: string, cwd: string): Ask {
       .filter(Boolean)
       .sort()
   if (shell === 'bash') {
-    return async (...words) => {
-      // At the prompt bash takes `--option=value` apart.
-      const split = words.flatMap((word) => (word.includes('=') ? word.split(/(=)/).filter(Boolean) : [word]))
-      return lines(await output('bash', ['--norc', join(CAPTURE, 'capture.bash'), script, ...split], cwd))
-    }
+    return async (...words) => lines((await atBash(script, cwd, words.join(' '))).replace(/^=.*$/m, ''))
   }
   if (shell === 'zsh') {
     return async (...words) =>
@@ -83,7 +84,36 @@ for (const shell of SHELLS) {
     t.strictSame(names(await ask('flistfs', 'mount', 'one.fl', 'f')), ['folder'], 'a folder')
     t.strictSame(names(await ask('flistfs', 'mount', 'one.fl', 'o')), [], 'no file where a folder is wanted')
     t.strictSame(names(await ask('flistfs', 'mount', '--cache', 'f')), ['folder'], 'the value of an option')
+    const url = 'http://[::1]:8080/a=b.fl'
+    t.strictSame(names(await ask('flistfs', 'mount', url, 'f')), ['folder'], 'a folder behind a URL')
+    t.strictSame(names(await ask('flistfs', 'mount', '-s', 'zdb://h:9900', 'o')), ['one.fl'], 'a file behind a store')
+    t.strictSame(names(await ask('flistfs', 'mount', `--store=${url}`, 'o')), ['one.fl'], 'and behind --store=')
   })
+
+  if (shell === 'bash') {
+    void t.test('what bash makes of a line', { skip: absent }, async (t) => {
+      const dir = t.testdir({ here: { 'two two.fl': '', 'a:b': { c: {} }, 'x=y': {} } })
+      const script = join(dir, 'completion.bash')
+      writeFileSync(script, await output(join(ROOT, 'bin/flistfs'), ['completion', 'bash'], dir))
+      const typed = async (line: string): Promise<string | undefined> =>
+        /^=(.*)$/m.exec(await atBash(script, join(dir, 'here'), line))?.[1]
+      // Behind a colon or an equals sign bash does not see what is a folder.
+      for (const [line, now] of [
+        ['umo', 'umount '],
+        ['mount --ver', 'mount --verify '],
+        ['mount --verify=al', 'mount --verify=always '],
+        ['mount two', String.raw`mount two\ two.fl `],
+        [String.raw`mount two\ t`, String.raw`mount two\ two.fl `],
+        ['mount "two t', 'mount "two two.fl" '],
+        ['mount http://h:1/x.fl a:b/', 'mount http://h:1/x.fl a:b/c '],
+        ['mount   one.fl   a', String.raw`mount   one.fl   a\:b/`],
+        ['mount one.fl x=', 'mount one.fl x=y '],
+        ['mount --cache=x', String.raw`mount --cache=x\=y/`],
+      ] as const) {
+        t.equal(await typed(`flistfs ${line}`), `flistfs ${now}`, line)
+      }
+    })
+  }
 
   const noMount = absent || (process.getuid?.() !== 0 && 'needs root')
   void t.test(`mounted folders in a real ${shell}`, { skip: noMount, timeout: 600_000 }, async (t) => {
