@@ -20,7 +20,7 @@ const RENAMED: Readonly<Record<string, string>> = {
 }
 
 /** mount(8) waits for the mount, so these would never end or never begin. */
-const REFUSED = new Set(['foreground', 'help', 'json', 'options', 'remount', 'bind', 'rbind', 'move'])
+const REFUSED = new Set(['foreground', 'help', 'json', 'options', 'bind', 'rbind', 'move'])
 
 /**
  * The list after `-o` as words of `mount`. Options are separated by commas; `\,` is a comma, and so is each between double quotes,
@@ -35,6 +35,11 @@ export function optionWords(list: string): string[] {
     // `x-systemd.automount` and its like are for others, a comment is for people.
     if (/^x-/i.test(said) || said === 'comment') continue
     if (equals < 0 && IGNORED.has(said)) continue
+    // By the kernel alone it would take `nosuid` and `nodev` away: mount(8) does not know that nobody asked for their contrary.
+    if (said === 'remount') {
+      const hint = 'Unmount it, and mount it again with the options wanted'
+      throw new FlistError('FLIST_USAGE', 'Cannot change the options of a mount by "remount"', { hint })
+    }
     if (REFUSED.has(name)) {
       const hint = 'Say it as an option of its own, before or behind -o'
       throw new FlistError('FLIST_USAGE', `Cannot use "${said}" after -o`, { hint })

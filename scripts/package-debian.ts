@@ -1,5 +1,6 @@
 import { cpSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
+import { HELPERS } from '../lib/commands/setup.ts'
 import { unitText } from '../lib/commands/unit.ts'
 import { copyrightText } from './copyright.ts'
 import { type Architecture, DESCRIPTION, HOMEPAGE, normalise, run, VERSION } from './package-tree.ts'
@@ -15,7 +16,7 @@ export function makeDebian(tree: string, root: string, arch: Architecture, out: 
   // `flistfs setup` sees by this that it has nothing to do but the links for Zero-OS.
   write(join(root, home, 'PACKAGED'), 'Debian\n')
   link(root, '/usr/bin/flistfs', `${home}/bin/flistfs`)
-  link(root, '/usr/sbin/mount.flistfs', `${home}/bin/mount.flistfs`)
+  for (const [name, to] of HELPERS) link(root, `/usr/sbin/${name}`, `${home}/bin/${to}`)
   write(join(root, '/usr/lib/systemd/system/flistfs@.service'), unitText('/usr/bin/flistfs'))
   // By the Node of this machine: that of the package may be for another.
   const completion = (shell: string): string => run('sh', ['bin/node', 'bin/flistfs.ts', 'completion', shell])

@@ -89,8 +89,13 @@ t.test('the packages', { skip }, async (t) => {
   copyFileSync(tar, join(root, 'srv/flistfs.tar.gz'))
 
   const names = run('dpkg-deb', '--contents', deb)
-  for (const name of ['usr/bin/flistfs', 'usr/sbin/mount.flistfs', 'usr/lib/systemd/system/flistfs@.service']) {
-    t.match(names, `./${name}`, name)
+  for (const name of [
+    'bin/flistfs',
+    'sbin/mount.flistfs',
+    'sbin/mount.fuse.flistfs',
+    'lib/systemd/system/flistfs@.service',
+  ]) {
+    t.match(names, `./usr/${name}`, name)
   }
   for (const name of ['bash-completion/completions', 'zsh/vendor-completions', 'fish/vendor_completions.d']) {
     t.match(names, `./usr/share/${name}/`, name)

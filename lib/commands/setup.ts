@@ -50,6 +50,15 @@ const COMPLETIONS: Readonly<Record<string, string>> = {
   zsh: 'zsh/site-functions/_flistfs',
   fish: 'fish/vendor_completions.d/flistfs.fish',
 }
+/** Links by name, and the program each is to. mount(8) looks for the second where a line says what mountinfo says. */
+export const HELPERS = [
+  ['mount.flistfs', 'mount.flistfs'],
+  ['mount.fuse.flistfs', 'mount.flistfs'],
+] as const
+const ZERO_OS = [
+  ['g8ufs', 'g8ufs'],
+  ['rfs', 'rfs'],
+] as const
 /** Milliseconds. */
 const COMPLETION_MS = 20_000
 
@@ -88,8 +97,8 @@ export function setupFiles(
   program: SetupProgram,
   zeroOs: boolean,
 ): { files: SetupFile[]; skipped: SetupStep[] } {
-  const names = [...(program.packaged ? [] : ['mount.flistfs']), ...(zeroOs ? ['g8ufs', 'rfs'] : [])]
-  const files: SetupFile[] = names.map((name) => ({ path: join(root, sbin, name), link: join(program.bin, name) }))
+  const links = [...(program.packaged ? [] : HELPERS), ...(zeroOs ? ZERO_OS : [])]
+  const files: SetupFile[] = links.map(([name, to]) => ({ path: join(root, sbin, name), link: join(program.bin, to) }))
   if (program.packaged) {
     const path = join(root, sbin, 'mount.flistfs')
     return {

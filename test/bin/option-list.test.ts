@@ -35,8 +35,9 @@ t.test('optionWords() leaves out what mount(8) says to all, and what is for othe
 })
 
 t.test('optionWords() refuses what would never end', async (t) => {
-  for (const name of ['foreground', 'help', 'json', 'remount', 'bind', 'options=a'])
+  for (const name of ['foreground', 'help', 'json', 'bind', 'options=a'])
     t.throws(() => optionWords(name), { code: 'FLIST_USAGE' }, name)
+  t.throws(() => optionWords('rw,remount,noexec'), { code: 'FLIST_USAGE', message: /"remount"/, hint: /^Unmount it/ })
 })
 
 t.test('every long option of mount can be said after -o', async (t) => {

@@ -60,6 +60,7 @@ t.test('setup() puts everything, once, and takes exactly that away', async (t) =
   const first = run()
   const made = [
     'sbin/mount.flistfs',
+    'sbin/mount.fuse.flistfs',
     'usr/local/lib/systemd/system/flistfs@.service',
     'usr/local/share/bash-completion/completions/flistfs',
     'usr/local/share/man/man1/flistfs.1',
@@ -68,7 +69,9 @@ t.test('setup() puts everything, once, and takes exactly that away', async (t) =
   ]
   t.strictSame(by(first, 'made').toSorted(), made)
   t.match(first.at(-1), { done: 'skipped', why: /no completion for fish/ })
-  t.equal(readlinkSync(join(prefix, 'sbin/mount.flistfs')), join(bin, 'mount.flistfs'))
+  for (const name of ['mount.flistfs', 'mount.fuse.flistfs']) {
+    t.equal(readlinkSync(join(prefix, 'sbin', name)), join(bin, 'mount.flistfs'))
+  }
   const zsh = readFileSync(join(prefix, 'usr/local/share/zsh/site-functions/_flistfs'), 'utf8')
   t.match(zsh, /^#compdef flistfs\n/, 'what must stand first stands first')
   t.match(readFileSync(join(prefix, 'usr/local/share/man/man1/flistfs.1'), 'utf8'), /^\.TH [^]*\n\.\\" Made by/)
@@ -111,8 +114,12 @@ t.test("setup() never touches another program's file, and then does nothing at a
     })
     t.strictSame(readdirSync(prefix), ['sbin'])
     t.strictSame(readdirSync(join(prefix, 'sbin')), ['rfs'])
-    t.equal(by(run(), 'made').length, 6, 'without --zero-os it is not in the way')
-    t.match(run({ remove: true }), [{ done: 'removed' }, { path: /rfs$/, done: 'left', why: /another program/ }])
+    t.equal(by(run(), 'made').length, 7, 'without --zero-os it is not in the way')
+    t.match(run({ remove: true }), [
+      { done: 'removed' },
+      { done: 'removed' },
+      { path: /rfs$/, done: 'left', why: /another program/ },
+    ])
     t.ok(lstatSync(join(prefix, 'sbin/rfs')))
   }
 })

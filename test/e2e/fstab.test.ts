@@ -21,7 +21,7 @@ async function begin(lab: Lab): Promise<(...words: readonly string[]) => Promise
   const layer = lab.folder('layer')
   const script = `mount -t tmpfs none ${layer} && mkdir ${layer}/u ${layer}/w &&
     mount -t overlay -o lowerdir=${SBIN},upperdir=${layer}/u,workdir=${layer}/w none ${SBIN} &&
-    rm -f /sbin/mount.flistfs && ln -s "$0" /sbin/mount.flistfs`
+    ln -sf "$0" /sbin/mount.flistfs && ln -sf "$0" /sbin/mount.fuse.flistfs`
   const done = await inside('sh', '-c', script, join(PROGRAMS, 'mount.flistfs'))
   if (done.code !== 0) throw new Error(done.stderr)
   return inside
@@ -67,6 +67,34 @@ mountTest('mount(8) hears what went wrong by its own codes', { skip: SKIP }, asy
   t.match(await inside('/sbin/mount.flistfs', SAMPLE), { code: 1, stderr: /1 names/ })
   t.match(await inside('/sbin/mount.flistfs', SAMPLE, at, '-z'), { code: 1, stderr: /"-z"/ })
   t.match(await inside('/sbin/mount.flistfs', SAMPLE, at, '-o'), { code: 1, stderr: /"-o" without its value/ })
+  await until(() => lab.servers().length === 0)
+})
+
+mountTest('the type may be what mountinfo says, and options of a mount stay', { skip: SKIP }, async (t, lab) => {
+  const inside = await begin(lab)
+  const at = lab.folder('at')
+  t.match(await inside('mount', '-t', 'fuse.flistfs', '-o', 'noexec', SAMPLE, at), { code: 0, stderr: '' })
+  const options = async () => (await inside('findmnt', '-n', '-o', 'FSTYPE,OPTIONS', at)).stdout.toString()
+  const before = await options()
+  t.match(before, /^fuse\.flistfs ro,nosuid,nodev,noexec,/)
+  // No line of fstab has it, so mount(8) takes the type from mountinfo.
+  t.match(await inside('mount', '-o', 'remount,exec', at), { code: 1, stderr: /by "remount"[^]*hint: Unmount it/ })
+  t.match(await inside('mount', '-t', 'flistfs', '-o', 'remount,exec', SAMPLE, at), { code: 1, stderr: /"remount"/ })
+  t.equal(await options(), before)
+  // The kernel by itself makes it writable in name only.
+  t.match(await inside('mount', '-i', '-o', 'remount,rw', at), { code: 0 })
+  for (const words of [
+    ['touch', 'new'],
+    ['rm', 'etc/debian_version'],
+    ['truncate', '--size=1', 'etc/debian_version'],
+    ['chmod', '777', 'root'],
+    ['mv', 'etc', 'other'],
+  ] as const) {
+    const done = await inside('sh', '-c', 'cd "$0" && exec "$@"', at, ...words)
+    t.match(done, { code: 1, stderr: /Read-only file system/ }, words.join(' '))
+  }
+  t.match((await inside('cat', join(at, 'etc/debian_version'))).stdout.toString(), /^12\.\d+\n$/)
+  t.match(await inside('umount', at), { code: 0 })
   await until(() => lab.servers().length === 0)
 })
 
