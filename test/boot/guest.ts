@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { appendFileSync, existsSync } from 'node:fs'
+import { appendFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -9,10 +9,23 @@ import type { Image } from './image.ts'
 /** Milliseconds. Without KVM a machine is slow, and the one it runs on may be busy. */
 const BOOT_MS = 1_200_000
 const COMMAND_MS = 300_000
+const START_MS = 120_000
 
 export interface Said {
   readonly code: number
   readonly output: string
+}
+
+/** Undefined: nobody listens there yet; the socket has its name before. */
+async function connected(path: string): Promise<Socket | undefined> {
+  const socket = connect(path)
+  try {
+    await once(socket, 'connect')
+    return socket
+  } catch (error) {
+    if (/ENOENT|ECONNREFUSED/.test(String(error))) return undefined
+    throw error
+  }
 }
 
 /**
@@ -105,12 +118,13 @@ export class Guest {
   async #connect(): Promise<Socket> {
     if (this.#socket !== undefined) return this.#socket
     const path = join(this.#dir, 'shell')
-    for (let tries = 0; !existsSync(path); tries += 1) {
-      if (tries > 600 || this.#qemu.exitCode !== null) throw new Error('QEMU did not start')
+    const end = performance.now() + START_MS
+    let socket = await connected(path)
+    while (socket === undefined) {
+      if (performance.now() > end || this.#qemu.exitCode !== null) throw new Error('QEMU did not start')
       await sleep(100)
+      socket = await connected(path)
     }
-    const socket = connect(path)
-    await once(socket, 'connect')
     socket.setEncoding('utf8')
     socket.on('data', (text: string) => (this.#heard += text))
     this.#socket = socket
