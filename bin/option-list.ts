@@ -4,8 +4,8 @@ import { FlistError } from '../lib/base/index.ts'
 /** What mount(8) says to every file system and means nothing here: said by itself, or of no use to an archive. */
 const IGNORED = new Set(
   (
-    'ro rw defaults async sync dirsync atime noatime diratime nodiratime relatime norelatime strictatime ' +
-    'nostrictatime lazytime nolazytime iversion noiversion mand nomand silent loud auto noauto exec dev suid ' +
+    'rw defaults async sync dirsync atime noatime diratime nodiratime relatime norelatime strictatime ' +
+    'nostrictatime lazytime nolazytime iversion noiversion mand nomand silent loud auto noauto dev suid ' +
     'user nouser users nousers owner noowner group nogroup nofail _netdev'
   ).split(' '),
 )
@@ -19,16 +19,30 @@ const RENAMED: Readonly<Record<string, string>> = {
   devices: 'dev',
 }
 
+/** What they say is not to be, whatever was said before them or stands in settings. */
+const TAKEN_BACK: Readonly<Record<string, string>> = { nosuid: 'suid', nodev: 'dev', exec: 'noexec', ro: 'rw' }
+
 /** mount(8) waits for the mount, so these would never end or never begin. */
 const REFUSED = new Set(['foreground', 'help', 'json', 'options', 'bind', 'rbind', 'move'])
 
+/** Words of `mount`, and switches by name that are to be off. */
+interface Said {
+  readonly words: string[]
+  readonly off: Set<string>
+}
+
 /**
  * The list after `-o` as words of `mount`. Options are separated by commas; `\,` is a comma, and so is each between double quotes,
- * as fstab(5) has it. Throws FLIST_USAGE.
+ * as fstab(5) has it. Of a switch the last word counts. Throws FLIST_USAGE.
  */
 export function optionWords(list: string): string[] {
+  return readItems(splitOptions(list)).words
+}
+
+function readItems(items: readonly string[]): Said {
   const words: string[] = []
-  for (const item of splitOptions(list)) {
+  const off = new Set<string>()
+  for (const item of items) {
     const equals = item.indexOf('=')
     const said = equals < 0 ? item : item.slice(0, equals)
     const name = RENAMED[said] ?? said
@@ -44,14 +58,16 @@ export function optionWords(list: string): string[] {
       const hint = 'Say it as an option of its own, before or behind -o'
       throw new FlistError('FLIST_USAGE', `Cannot use "${said}" after -o`, { hint })
     }
-    // They are off unless asked for; said later they take back what was said before.
-    if (said === 'nosuid' || said === 'nodev') {
-      dropWord(words, said === 'nosuid' ? '--suid' : '--dev')
+    const contrary = equals < 0 ? TAKEN_BACK[said] : undefined
+    if (contrary !== undefined) {
+      dropWord(words, `--${contrary}`)
+      off.add(contrary)
       continue
     }
+    off.delete(name)
     words.push(equals < 0 ? `--${name}` : `--${name}=${item.slice(equals + 1)}`)
   }
-  return words
+  return { words, off }
 }
 
 function dropWord(words: string[], word: string): void {
@@ -83,11 +99,21 @@ function splitOptions(list: string): string[] {
 
 /** Reads the lists after `-o` as if their options stood in the command line. Throws FLIST_USAGE, or what the parser says. */
 export function applyOptionLists(command: Command, lists: readonly string[]): void {
-  const { operands, unknown } = command.parseOptions(lists.flatMap(optionWords))
+  const { words, off } = readItems(lists.flatMap(splitOptions))
+  const { operands, unknown } = command.parseOptions(words)
   const [stranger] = [...unknown, ...operands]
-  if (stranger === undefined) return
-  const name = stranger.replace(/^--/, '').replace(/=.*$/s, '')
-  throw new FlistError('FLIST_USAGE', `Cannot understand "${name}" after -o`, {
-    hint: 'Options are those of `flistfs mount --help`, as name or name=value',
-  })
+  if (stranger !== undefined) {
+    const name = stranger.replace(/^--/, '').replace(/=.*$/s, '')
+    throw new FlistError('FLIST_USAGE', `Cannot understand "${name}" after -o`, {
+      hint: 'Options are those of `flistfs mount --help`, as name or name=value',
+    })
+  }
+  if (off.has('rw') && command.getOptionValue('upper') !== undefined) {
+    throw new FlistError('FLIST_USAGE', 'Cannot use "ro" after -o beside a folder for changes', {
+      hint: 'Leave "ro" out, or "upper"',
+    })
+  }
+  // As if it had been said, so that no setting says the contrary.
+  for (const name of off) command.setOptionValueWithSource(name, false, 'cli')
+  if (off.has('rw')) command.setOptionValueWithSource('upper', undefined, 'cli')
 }

@@ -32,6 +32,8 @@ t.test('optionWords() leaves out what mount(8) says to all, and what is for othe
   t.strictSame(optionWords('rw,user,nofail,_netdev,noauto,relatime,x-systemd.automount,X-mount.mkdir,comment=hi'), [])
   t.strictSame(optionWords('setuid,devices,nosuid'), ['--dev'], 'nosuid takes back')
   t.strictSame(optionWords('nodev,devices'), ['--dev'], 'the last word counts')
+  t.strictSame(optionWords('noexec,writable,exec,ro'), [])
+  t.strictSame(optionWords('exec,noexec,ro,writable'), ['--noexec', '--rw'])
 })
 
 t.test('optionWords() refuses what would never end', async (t) => {
