@@ -98,6 +98,10 @@ function hintFor(said: string, directory: string): string {
   if (said.includes('no write access') || said.includes('not owner')) {
     return `A user mounts on folders of his own only: mkdir ~/mnt, or let root say: chown $USER ${directory}`
   }
+  // As root, which fusermount3 is, it may not look at another user's mount.
+  if (said.includes('failed to access mountpoint')) {
+    return `See whether something is mounted there already (findmnt ${directory}), and whether you may enter all folders above`
+  }
   if (said.includes('username')) return 'The user needs a line in /etc/passwd: fusermount3 asks for his name'
   if (said.includes('mount_max')) return 'Unmount another, or let root raise mount_max in /etc/fuse.conf'
   if (said.includes('Operation not permitted')) {

@@ -167,6 +167,9 @@ t.test(
     t.equal(foreign.code, 1)
     t.match(foreign.stderr, /fusermount3 says: user has no write access/)
     t.match(foreign.stderr, /hint: A user mounts on folders of his own only/)
+    t.match(await lab.flistfs('mount', sample.archivePath, lab.directory), { code: 0 })
+    await refused([], /fusermount3 says: failed to access mountpoint/, /hint: See whether something is mounted there/)
+    t.match(await lab.flistfs('umount', lab.directory), { code: 0 })
     t.notMatch(readFileSync('/proc/self/mountinfo', 'latin1'), lab.directory)
   },
 )
