@@ -61,11 +61,11 @@ function kindOf(argument: Argument, path: readonly string[]): Kind {
 }
 
 /**
- * A command that prints the folders where something of ours is mounted, also in the place of Zero-OS's mounters, a line each.
- * It asks mountinfo, not the folders: one
- * whose server is dead would hang whoever looks at it. Blanks stand there as octal digits.
+ * A command that prints the folders where something of ours is mounted, also in the place of Zero-OS's mounters, a line each. A
+ * writable mount is known by its lower layer. It asks mountinfo, not the folders: one whose server is dead would hang whoever
+ * looks at it. Blanks stand there as octal digits.
  */
-export const MOUNTS_COMMAND = String.raw`sed -nE 's/^([^ ]* ){4}([^ ]*) .* - (fuse\.(flistfs|g8ufs)|overlay flistfs) .*/\2/p' /proc/self/mountinfo | sed -E 's/\\([0-7]{3})/\\0\1/g'`
+export const MOUNTS_COMMAND = String.raw`sed -nE 's/^([^ ]* ){4}([^ ]*) .* - (fuse\.(flistfs|g8ufs) |overlay .*lowerdir=[^ ,]*\/lower-[0-9]+-[a-z0-9]+,).*/\2/p' /proc/self/mountinfo | sed -E 's/\\([0-7]{3})/\\0\1/g'`
 
 /** One word of a shell. */
 export function quoted(text: string): string {
