@@ -1,5 +1,6 @@
 import { cpSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
+import { MOUNTS_COMMAND } from '../bin/completion-model.ts'
 import { HELPERS } from '../lib/commands/setup.ts'
 import { unitText } from '../lib/commands/unit.ts'
 import { copyrightText } from './copyright.ts'
@@ -33,7 +34,7 @@ export function makeDebian(tree: string, root: string, arch: Architecture, out: 
   write(join(root, '/usr/share/doc/flistfs/copyright'), copyrightText(tree, home))
   const size = Number(run('du', ['-sk', '--apparent-size', root]).split('\t')[0])
   write(join(root, 'DEBIAN/control'), controlText(DEBIAN[arch], size))
-  write(join(root, 'DEBIAN/postinst'), POSTINST, 0o755)
+  for (const [name, script] of Object.entries(SCRIPTS)) write(join(root, 'DEBIAN', name), script, 0o755)
   normalise(root)
   const path = join(out, `flistfs_${VERSION}_${DEBIAN[arch]}.deb`)
   run('dpkg-deb', ['--root-owner-group', '-Zgzip', '-z6', '--build', root, path])
@@ -66,11 +67,29 @@ ${HOMEPAGE === undefined ? '' : `Homepage: ${HOMEPAGE}\n`}Description: ${DESCRIP
 `
 }
 
-/** Mounts that stand go over to the new program; who reads waits for a moment. */
-const POSTINST = `#!/bin/sh
+const SCRIPTS = {
+  // Mounts that stand go over to the new program; who reads waits for a moment.
+  postinst: `#!/bin/sh
 set -e
 if [ "$1" = configure ]; then
   if [ -d /run/systemd/system ]; then systemctl daemon-reload || true; fi
   if [ -n "$2" ]; then flistfs upgrade --all >/dev/null || true; fi
 fi
-`
+`,
+  // Without the program nobody brings a server back. What is in use is named, and stays.
+  prerm: `#!/bin/sh
+set -e
+if [ "$1" = remove ]; then
+  if [ -d /run/systemd/system ]; then systemctl stop 'flistfs@*.service' || true; fi
+  ${MOUNTS_COMMAND} | while read -r line; do
+    flistfs umount "$(printf '%b' "$line")" </dev/null >/dev/null || true
+  done
+  flistfs setup --remove >/dev/null || true
+fi
+`,
+  postrm: `#!/bin/sh
+set -e
+if [ "$1" = remove ] && [ -d /run/systemd/system ]; then systemctl daemon-reload || true; fi
+if [ "$1" = purge ]; then rm -rf /var/cache/flistfs; fi
+`,
+}

@@ -112,8 +112,37 @@ t.test('the packages', { skip }, async (t) => {
     cat /srv/at/etc/debian_version
     flistfs list
     umount /srv/at`
-  const installed = inside(root, `dpkg -i /srv/flistfs.deb >/dev/null && ${used.trim()}\ndpkg -r flistfs >/dev/null`)
+  // Put over itself with a mount that is read, then taken away with one in use and others that are not.
+  const removed = `
+    mkdir "/srv/with blank" /srv/busy
+    mount -t flistfs /srv/sample/debian.fl "/srv/with blank" -o writable
+    mount -t flistfs /srv/sample/debian.fl /srv/at
+    mount -t flistfs /srv/sample/debian.fl /srv/busy
+    flistfs setup --zero-os >/dev/null
+    exec 9</srv/busy/etc/debian_version
+    before=$(flistfs list --json)
+    dpkg -i /srv/flistfs.deb >/dev/null
+    [ "$before" != "$(flistfs list --json)" ]
+    cat <&9
+    dpkg -r flistfs 2>&1 >/dev/null
+    grep -c ' /srv/[abw].* - ' /proc/self/mountinfo
+    ls /sbin/g8ufs || umount -l /srv/busy
+    exec 9<&-
+    while ls -l /proc/[0-9]*/exe 2>/dev/null | grep -q /node; do sleep 0.1; done
+    ls -A /var/cache
+    dpkg -P flistfs >/dev/null
+    ls -A /var/cache`
+  const installed = inside(root, `dpkg -i /srv/flistfs.deb >/dev/null && ${used.trim()}${removed}`)
   t.match(installed, new RegExp(`^${version.replaceAll('.', '\\.')}\n12\\.\\d+\n[^]*/srv/at .*mounted`))
+  const [, after = ''] = installed.split(/mounted .*\n/)
+  t.match(after, /^12\.\d+\n/, 'a file that is open is read through the new program')
+  t.match(
+    after,
+    /Cannot unmount "\/srv\/busy": it is in use[^]*\n1\n/,
+    'what is in use is named and stays, the others go',
+  )
+  t.match(after, /\nflistfs\n/, 'the cache stays until the package is purged')
+  t.notOk(existsSync(join(root, 'var/cache/flistfs')), 'and goes then')
   t.notOk(existsSync(join(root, 'usr/lib/flistfs')), 'dpkg -r takes all of it away')
 
   const unpacked = inside(

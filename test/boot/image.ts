@@ -16,6 +16,7 @@ const STEP_MS = 900_000
 /** What the machine needs, of Debian; what the package itself needs, it must name itself. */
 const PACKAGES = ['systemd', 'systemd-sysv', 'udev', 'linux-image-cloud-amd64', 'initramfs-tools', 'zstd', 'mount']
 const DISK_SIZE = '2G'
+export const PACKAGE = '/srv/flistfs.deb'
 export const SAMPLE = '/srv/sample/debian.fl'
 
 function run(command: string, ...words: readonly string[]): void {
@@ -59,7 +60,7 @@ export function makeImage(dir: string, suite: string, deb: string): Image {
   writeFileSync(join(dir, 'initramfs/modules'), 'virtio_blk\nvirtio_pci\next4\n')
   const prepare = `mkdir -p "$1/etc/initramfs-tools/conf.d" &&
     cp ${dir}/initramfs/conf "$1/etc/initramfs-tools/conf.d/boot" && cp ${dir}/initramfs/modules "$1/etc/initramfs-tools/modules"`
-  const install = `cp '${deb}' "$1/flistfs.deb" && chroot "$1" apt-get install -y -qq --no-install-recommends /flistfs.deb >/dev/null && rm "$1/flistfs.deb"`
+  const install = `cp '${deb}' "$1${PACKAGE}" && chroot "$1" apt-get install -y -qq --no-install-recommends ${PACKAGE} >/dev/null`
   const hooks = [`--setup-hook=${prepare}`, `--customize-hook=${install}`]
   run('mmdebstrap', '--quiet', '--variant=minbase', `--include=${PACKAGES.join(',')}`, ...hooks, suite, root)
   furnish(root)

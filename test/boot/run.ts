@@ -6,7 +6,7 @@ import { parseArgs } from 'node:util'
 import t from 'tap'
 import { Lab, NO_MOUNT, PROJECT } from '../e2e/lab.ts'
 import { Guest } from './guest.ts'
-import { bootPrograms, makeImage, SAMPLE } from './image.ts'
+import { bootPrograms, makeImage, PACKAGE, SAMPLE } from './image.ts'
 
 /*
  * `npm run test:boot [-- --suite trixie --packages FOLDER --keep FOLDER]`: boots a Debian that has our package under QEMU,
@@ -76,6 +76,8 @@ class Witness {
 const RECORDS = '/var/lib/records'
 const KEPT = `mount ${SAMPLE} /mnt/kept --upper /var/lib/changes`
 
+/** Milliseconds: unpacking is much work for such a machine. */
+const DPKG_MS = 1_200_000
 const WELL = 'same\nactive\nactive\n'
 
 t.test(`a Debian ${SUITE} that boots`, { skip }, async (t) => {
@@ -159,6 +161,23 @@ t.test(`a Debian ${SUITE} that boots`, { skip }, async (t) => {
       t.match(await guest.ok(`journalctl --no-pager -u ${UNIT}`), /Watchdog timeout/)
     })
 
+    await t.test('mounts go over to the program of a package that is put over it', async (t) => {
+      const ofFstab = async (): Promise<number | undefined> =>
+        (JSON.parse(await guest.ok('flistfs list --json')) as { directory: string; pid: number }[]).find(
+          ({ directory }) => directory === '/mnt/fstab',
+        )?.pid
+      const show = `systemctl show ${UNIT} -p NRestarts,MainPID,ActiveState`
+      const [before, fstab, shown] = [await server(), await ofFstab(), await guest.ok(show)]
+      const connection = await guest.ok(CONNECTION)
+      t.comment(await guest.ok(`dpkg -i ${PACKAGE}`, DPKG_MS))
+      t.equal(await witness.asked(), WELL)
+      t.equal(await guest.ok(CONNECTION), connection)
+      t.not(await server(), before)
+      t.not(await ofFstab(), fstab)
+      t.equal(await guest.ok(show), shown, 'the manager does not notice')
+      t.equal(await guest.ok(SUMS('/mnt/fstab')), right)
+    })
+
     await t.test('stop unmounts, start mounts again', async (t) => {
       await guest.ok('systemctl stop witness program')
       await guest.ok(`systemctl stop ${UNIT}`)
@@ -199,6 +218,12 @@ t.test(`a Debian ${SUITE} that boots`, { skip }, async (t) => {
         )
       })
     }
+    await t.test('nothing is mounted nor runs when the package is taken away', async (t) => {
+      t.comment(await guest.ok('dpkg -r flistfs', DPKG_MS))
+      for (const at of ['/mnt/unit', '/mnt/fstab']) t.equal((await guest.run(`mountpoint -q ${at}`)).code, 32, at)
+      await guest.wait('! ls -l /proc/[0-9]*/exe 2>/dev/null | grep -q /node')
+      t.equal(await guest.ok('systemctl list-units --failed --no-legend --plain'), '')
+    })
     await t.test('it is switched off', () => guest.off())
   } finally {
     await guest.close()
