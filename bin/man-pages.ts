@@ -1,5 +1,7 @@
 import type { Command, Option } from 'commander'
 import { EXAMPLES } from './examples.ts'
+import { helperPage, settingsPage } from './man-pages-system.ts'
+import { head, lowerFirst, roff, tagged, upperFirst, verbatim } from './man-roff.ts'
 
 /** Where a page's reader goes on. */
 const EXIT_CODES = [
@@ -19,7 +21,7 @@ const FILES = [
   ['/run/flistfs', 'Records of mounts, and the control sockets of their servers.'],
 ] as const
 
-/** Pages for man(1) by file name, `flistfs.1` and one a verb, from the program that reads the words. */
+/** Pages for man(1) by file name: `flistfs.1`, one a verb, and those of the system, from the program that reads the words. */
 export function manPages(program: Command, version: string): Map<string, string> {
   const pages = new Map<string, string>()
   const verbs = program.createHelp().visibleCommands(program)
@@ -28,14 +30,9 @@ export function manPages(program: Command, version: string): Map<string, string>
     const name = `flistfs-${verb.name()}`
     pages.set(`${name}.1`, [...head(name.toUpperCase(), version), ...verbPage(verb, name)].join('\n'))
   }
+  pages.set('mount.flistfs.8', helperPage(program, version))
+  pages.set('flistfs.toml.5', settingsPage(program, version))
   return pages
-}
-
-function head(title: string, version: string): string[] {
-  return [
-    String.raw`.\" Made from the program by its build; changes here are lost.`,
-    `.TH ${roff(title)} 1 "" "flistfs ${roff(version)}" "User Commands"`,
-  ]
 }
 
 function programPage(program: Command, verbs: readonly Command[]): string[] {
@@ -55,11 +52,17 @@ function programPage(program: Command, verbs: readonly Command[]): string[] {
     ...EXIT_CODES.flatMap(([code, what]) => tagged(`.B ${code}`, what)),
     '.SH ENVIRONMENT',
     roff('Each option of mount has a variable: --cache-size is FLISTFS_CACHE_SIZE. Switches are 1 or 0.'),
+    'See',
+    '.BR flistfs.toml (5).',
     '.SH FILES',
     ...FILES.flatMap(([path, what]) => tagged(`.I ${roff(path)}`, what)),
     ...examplesSection(verbs.flatMap((verb) => (EXAMPLES[verb.name()] ?? []).slice(0, 1))),
     '.SH SEE ALSO',
-    `${verbs.map((verb) => `.BR flistfs\\-${roff(verb.name())} (1)`).join(',\n')}`,
+    [
+      ...verbs.map((verb) => `.BR flistfs\\-${roff(verb.name())} (1)`),
+      '.BR flistfs.toml (5)',
+      '.BR mount.flistfs (8)',
+    ].join(',\n'),
     '',
   ]
 }
@@ -123,40 +126,7 @@ function optionWords(option: Option): string[] {
 
 function examplesSection(examples: readonly (readonly [string, string])[]): string[] {
   if (examples.length === 0) return []
-  const lines = examples.flatMap(([words, what]) => [
-    '.PP',
-    roff(`${what}:`),
-    '.PP',
-    '.RS 4',
-    '.EX',
-    roff(`flistfs ${words}`),
-    '.EE',
-    '.RE',
-  ])
+  const lines = examples.flatMap(([words, what]) => ['.PP', roff(`${what}:`), ...verbatim([`flistfs ${words}`])])
   // A paragraph right behind a heading is none.
   return ['.SH EXAMPLES', ...lines.slice(1)]
-}
-
-function tagged(tag: string, text: string): string[] {
-  return ['.TP', tag, roff(text)]
-}
-
-/** Text as roff reads it: a dash of a command is `\-`, a line may not begin with a dot or quote. */
-function roff(text: string): string {
-  const escaped = text
-    .replaceAll('\\', String.raw`\e`)
-    .replaceAll('-', String.raw`\-`)
-    .replaceAll('~', String.raw`\(ti`)
-    .replaceAll('^', String.raw`\(ha`)
-    .replaceAll('`', String.raw`\(ga`)
-    .replaceAll('"', String.raw`\(dq`)
-  return /^[.']/.test(escaped) ? String.raw`\&` + escaped : escaped
-}
-
-function upperFirst(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1)
-}
-
-function lowerFirst(text: string): string {
-  return text.charAt(0).toLowerCase() + text.slice(1)
 }

@@ -13,11 +13,19 @@ export function addUpgrade(program: Command, context: Context, done: (code: numb
           hint: 'See `flistfs list` for what is mounted',
         })
       }
-      const { upgrade } = await import('../lib/commands/upgrade.ts')
-      const results = await upgrade(directory, context.signal)
+      const { upgrade, upgradeAll } = await import('../lib/commands/upgrade.ts')
+      const { results, failures } =
+        directory === undefined
+          ? await upgradeAll(context.signal)
+          : { results: await upgrade(directory, context.signal), failures: [] }
       const lines = results.map((one) => `${one.directory}: process ${one.from} -> ${one.to}, ${one.tookMs} ms\n`)
-      context.output.result(results, lines.join(''))
-      done(0)
+      const failed = failures.map(({ directory: at, error: { code, message } }) => ({
+        directory: at,
+        error: { code, message },
+      }))
+      context.output.result([...results, ...failed], lines.join(''))
+      const codes = [...new Set(failures.map(({ error }) => error))].map((error) => context.output.fail(error))
+      done(results.length > 0 && codes.length > 0 ? 3 : (codes[0] ?? 0))
     })
   program.command('resume', { hidden: true }).action(async () => {
     const { resumeMounts } = await import('../lib/commands/inherit.ts')

@@ -130,7 +130,7 @@ function formerPages({ root, share }: SetupPlaces, files: readonly SetupFile[]):
   const known = new Set(files.map(({ path }) => path))
   return ['1', '5', '8'].flatMap((section) => {
     const dir = join(root, share, 'man', `man${section}`)
-    const names = existsSync(dir) ? readdirSync(dir).filter((name) => name.startsWith('flistfs')) : []
+    const names = existsSync(dir) ? readdirSync(dir).filter((name) => /^(?:mount\.)?flistfs\b/.test(name)) : []
     const paths = names.map((name) => join(dir, name)).filter((path) => !known.has(path))
     return paths.map((path) => ({ path, text: '', comment: '.\\"' }))
   })

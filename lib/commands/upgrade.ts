@@ -25,42 +25,79 @@ export interface UpgradeResult {
   readonly tookMs: number
 }
 
-/**
- * Puts the program that is on the disk now in the place of a mount's server, or of all mounts' servers; nothing is unmounted.
- * Mounts that share a server get the new one together.
- * Throws FLIST_NOT_MOUNTED, FLIST_NOT_PERMITTED where a mount has no supervisor, FLIST_TIMEOUT.
- */
-export async function upgrade(directory: string | undefined, signal: AbortSignal): Promise<UpgradeResult[]> {
-  const results: UpgradeResult[] = []
-  // One server may have several of them, and is replaced once.
-  for (const left = chosen(directory); left.length > 0;) {
-    const [listing] = left.splice(0, 1)
-    if (listing === undefined) break
-    const result = listing.state === 'orphaned' ? await adopt(listing, signal) : await replaceServer(listing, signal)
-    results.push(result)
-    for (const other of left.filter((one) => isServedWith(one, listing))) {
-      const { pid } = await untilServed(other, other.pid, signal)
-      results.push({ ...result, directory: other.directory, from: other.pid, to: pid })
-      left.splice(left.indexOf(other), 1)
-    }
+/** One that could not be upgraded; it is served as before. */
+export interface UpgradeFailure {
+  readonly directory: string
+  readonly error: FlistError
+}
+
+/** Puts the program that is on the disk now in the place of a mount's server; nothing is unmounted. Throws what `upgradeAll` collects. */
+export async function upgrade(directory: string, signal: AbortSignal): Promise<UpgradeResult[]> {
+  const mounts = readMounts()
+  const at = mountNamed(mounts, directory)?.directory
+  const found = standing(mounts).filter((listing) => listing.directory === at)
+  if (found.length === 0) {
+    throw new FlistError('FLIST_NOT_MOUNTED', `Cannot upgrade "${directory}": no archive is mounted there`, {
+      hint: 'See `flistfs list` for what is mounted',
+    })
   }
+  const { results, failures } = await upgradeEach(found, signal)
+  for (const { error } of failures) throw error
   return results
 }
 
-function chosen(directory: string | undefined): MountListing[] {
-  const mounts = readMounts()
-  const listings = listMounts(mounts).filter(({ state }) => state !== 'leaving')
-  if (directory === undefined) return listings.filter(({ driver }) => driver === undefined)
-  const at = mountNamed(mounts, directory)?.directory
-  const found = listings.filter((listing) => listing.directory === at)
-  if (found.length > 0) return found
-  throw new FlistError('FLIST_NOT_MOUNTED', `Cannot upgrade "${directory}": no archive is mounted there`, {
-    hint: 'See `flistfs list` for what is mounted',
-  })
+/**
+ * The same for all mounts. Those that share a server get the new one together; one that cannot have it keeps none from it.
+ * Failures are FLIST_NOT_PERMITTED where a mount has no supervisor or is another user's, FLIST_TIMEOUT.
+ */
+export async function upgradeAll(
+  signal: AbortSignal,
+): Promise<{ readonly results: UpgradeResult[]; readonly failures: UpgradeFailure[] }> {
+  return upgradeEach(
+    standing(readMounts()).filter(({ driver }) => driver === undefined),
+    signal,
+  )
+}
+
+function standing(mounts: ReturnType<typeof readMounts>): MountListing[] {
+  return listMounts(mounts).filter(({ state }) => state !== 'leaving')
+}
+
+async function upgradeEach(
+  listings: MountListing[],
+  signal: AbortSignal,
+): Promise<{ results: UpgradeResult[]; failures: UpgradeFailure[] }> {
+  const results: UpgradeResult[] = []
+  const failures: UpgradeFailure[] = []
+  // One server may have several of them, and is replaced once.
+  for (let left = listings; left[0] !== undefined;) {
+    const [first] = left
+    const together = left.filter((one) => one === first || isServedWith(one, first))
+    left = left.filter((one) => !together.includes(one))
+    try {
+      const result = first.state === 'orphaned' ? await adopt(first, signal) : await replaceServer(first, signal)
+      results.push(result)
+      for (const other of together.slice(1)) {
+        const { pid } = await untilServed(other, other.pid, signal)
+        results.push({ ...result, directory: other.directory, from: other.pid, to: pid })
+      }
+    } catch (error) {
+      if (!(error instanceof FlistError)) throw error
+      const done = new Set(results.map(({ directory }) => directory))
+      const others = together.filter(({ directory }) => !done.has(directory))
+      failures.push(...others.map(({ directory }) => ({ directory, error })))
+    }
+  }
+  return { results, failures }
 }
 
 async function replaceServer(listing: MountListing, signal: AbortSignal): Promise<UpgradeResult> {
-  const { supervisor, directory, driver } = listing
+  const { supervisor, directory, driver, state } = listing
+  if (state === 'dead') {
+    throw new FlistError('FLIST_NOT_PERMITTED', `Cannot upgrade "${directory}": its device is gone`, {
+      hint: `Unmount it: flistfs umount ${directory}`,
+    })
+  }
   if (driver !== undefined) {
     throw new FlistError('FLIST_NOT_PERMITTED', `Cannot upgrade "${directory}": ${driver} holds its device`, {
       hint: 'Unmount it and mount it again',
@@ -79,7 +116,14 @@ async function replaceServer(listing: MountListing, signal: AbortSignal): Promis
       hint: 'Run this as the user who mounted it, or as root',
     })
   }
-  const now = await untilServed(listing, pid, signal)
+  const now = await untilServed(listing, pid, signal).catch((error: unknown) => {
+    const old = listMounts().find(({ id }) => id === listing.id)
+    if (!(error instanceof FlistError) || old?.pid !== pid || !isAlive(old)) throw error
+    throw new FlistError('FLIST_TIMEOUT', `Cannot upgrade "${directory}": no new server was ready in ${SERVE_MS} ms`, {
+      hint: `Process ${pid} serves on. See whether the program on the disk starts (flistfs --version), and upgrade again`,
+      cause: error,
+    })
+  })
   return { directory, from: pid, to: now.pid, tookMs: Math.round(performance.now() - began) }
 }
 
