@@ -148,12 +148,16 @@ export const LIMITS = {
   layersKeptMs: 7 * 24 * 3_600_000,
   /** Files in an archive of images (`oci-archive:`, `docker-archive:`). */
   archiveMembersMax: 100_000,
+  /** Bytes of their names, and of what they are links to. */
+  archiveNamesBytesMax: 64 * MiB,
   /** Bytes of all layers of one image, as they are fetched. */
   imageBytesMax: 1024 * GiB,
   /** Entries of all layers of one image together, hidden ones too: their names are kept in memory. */
   imageEntriesMax: 4_000_000,
   /** Bytes of all their names, link targets and extended attributes. */
   imageNamesBytesMax: 512 * MiB,
+  /** Extended attributes of all of them: each is some hundred bytes of memory, however short it is. */
+  imageXattrsMax: 2_000_000,
   /** Parts of names and of links followed that are looked up to merge one image. */
   imageStepsMax: 500_000_000,
   /** Bytes a layer may unfold to at most, holes counted: this many times its stored bytes, or `layerBytesFree`. */
@@ -161,7 +165,7 @@ export const LIMITS = {
   layerBytesFree: 1 * GiB,
   /** Bytes all layers together may unfold to: `layerRatioMax` times what they have, each once, or this. */
   imageBytesFree: 16 * GiB,
-  /** Bytes of the extension headers before one entry of a tar: pax records, long names. */
+  /** Bytes of the extension headers before one entry of a tar: pax records, long names. Of all global ones too, which stay in memory. */
   tarHeaderBytesMax: 1 * MiB,
   /** Ranges of one sparse file in a tar. */
   sparseRangesMax: 1_000_000,

@@ -30,6 +30,7 @@ export class ImageTree {
   attributesLeftOut = 0
   #count = 1
   #bytes = 0
+  #xattrs = 0
   #steps = 0
   #layer = -1
   #where = ''
@@ -84,6 +85,10 @@ export class ImageTree {
     const inode = checkedInode(entry, this.#layer, number, (why) => this.#damaged(entry, why))
     const { kept, leftOut } = xattrsOf(entry, (why) => this.#damaged(entry, why))
     this.attributesLeftOut += leftOut
+    this.#xattrs += kept.length
+    if (this.#xattrs > LIMITS.imageXattrsMax) {
+      throw imageLimit(this.#where, `the image has more than ${LIMITS.imageXattrsMax} extended attributes`)
+    }
     inode.xattrs = kept
     return inode
   }

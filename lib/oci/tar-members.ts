@@ -19,12 +19,17 @@ export class TarMembers {
   /** Reads all headers. `where` names the archive. */
   static async read(archive: LocalBytes, where: string, signal: AbortSignal): Promise<TarMembers> {
     const members = new TarMembers(archive)
+    let bytes = 0
     const reader = new TarReader(readLocal(archive, signal), { where })
     try {
       for (let entry = await reader.next(); entry !== undefined; entry = await reader.next()) {
         const name = plain(entry.name.toString('utf8'))
         if (members.#files.size + members.#links.size >= LIMITS.archiveMembersMax) {
           throw imageLimit(where, `it has more than ${LIMITS.archiveMembersMax} members`)
+        }
+        bytes += entry.name.length + entry.target.length
+        if (bytes > LIMITS.archiveNamesBytesMax) {
+          throw imageLimit(where, `the names in it have more than ${LIMITS.archiveNamesBytesMax} bytes`)
         }
         if (entry.sparse !== undefined) throw imageDamaged(where, `"${name}" in it is sparse`)
         if (entry.type === 'file') {

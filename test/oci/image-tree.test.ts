@@ -1,8 +1,9 @@
 import t from 'tap'
+import { LIMITS } from '../../lib/base/index.ts'
 import { imageNames } from '../../lib/oci/image.ts'
 import { ImageTree } from '../../lib/oci/image-tree.ts'
 import { layerEntries } from '../../lib/oci/layer.ts'
-import { type Item, memoryLayer, type Part, tarOf } from './make-image.ts'
+import { entryOf, type Item, memoryLayer, type Part, tarOf } from './make-image.ts'
 
 const NEVER = new AbortController().signal
 
@@ -48,6 +49,17 @@ t.test('ImageTree refuses what reaches outside or leads nowhere', async (t) => {
     await t.rejects(merge(parts), { code: 'FLIST_IMAGE_DAMAGED', message }, what)
   }
   await t.rejects(merge([{ name: 'd/'.repeat(3000) }]), { code: 'FLIST_LIMIT' }, 'too deep')
+})
+
+t.test('ImageTree bounds how many attributes an image has', (t) => {
+  const xattrs = Object.fromEntries(Array.from({ length: 4000 }, (_, nth) => [`user.${nth}`, '']))
+  const entry = entryOf({ name: 'a', xattrs })
+  const tree = new ImageTree()
+  tree.beginLayer(0, 'layer 1')
+  const times = LIMITS.imageXattrsMax / entry.xattrs.length
+  for (let number = 0; number < times; number += 1) tree.apply(entry, number)
+  t.throws(() => tree.apply(entry, times), { code: 'FLIST_LIMIT', message: /extended attributes/ })
+  t.end()
 })
 
 t.test('ImageTree follows links within the tree, as programs do that unpack', async (t) => {

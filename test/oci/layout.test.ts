@@ -172,6 +172,17 @@ t.test('openImage() refuses what is not what its digest says, and what is no ima
   await t.rejects(opened(`oci:${layout}`), { code: 'FLIST_LIMIT' }, 'a huge index')
 })
 
+t.test('openImage() bounds the names of an archive', async (t) => {
+  const path = join(dir, 'names.tar')
+  const links = Array.from({ length: 70 }, (_, nth) => ({
+    name: `${nth}`,
+    type: 'symlink' as const,
+    target: Buffer.alloc(1_000_000, 0x78),
+  }))
+  writeFileSync(path, tarOf(links))
+  await t.rejects(opened(`docker-archive:${path}`), { code: 'FLIST_LIMIT', message: /names/ })
+})
+
 t.test('openImage() meets mutated manifests with codes alone', async (t) => {
   const layout = join(dir, 'mutated')
   mkdirSync(join(layout, 'blobs/sha256'), { recursive: true })

@@ -91,10 +91,12 @@ export function paxSparseFormat(sparse: PaxSparse, where: string): 'records' | '
 
 /** Ranges in order, none over another, within the file, and together as long as the data. Empty ones are left out. */
 export function checkMap(map: SparseMap, dataBytes: number, where: string): SparseRange[] {
+  // Numbers in base 256 have a sign.
+  if (map.size < 0) throw imageDamaged(where, 'its size is negative')
   let end = 0
   let sum = 0
   for (const { offset, size } of map.ranges) {
-    if (offset < end || offset + size > map.size || !Number.isSafeInteger(offset + size)) {
+    if (offset < end || size < 0 || offset + size > map.size || !Number.isSafeInteger(offset + size)) {
       throw imageDamaged(where, 'the map of a sparse file in its tar is out of order')
     }
     end = offset + size

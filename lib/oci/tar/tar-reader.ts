@@ -40,6 +40,7 @@ export class TarReader {
   readonly #bytes: ByteReader
   readonly #where: string
   readonly #globals: PaxRecords | undefined
+  #globalBytes = 0
   /** Bytes of data, and then of padding, of the entry given last that were not read. */
   #data = 0
   #padding = 0
@@ -157,6 +158,10 @@ export class TarReader {
     }
     if (type === 'x' || type === 'X') addPaxRecords(extras.records, bytes, this.#where)
     else if (type === 'g' && this.#globals !== undefined) {
+      this.#globalBytes += size
+      if (this.#globalBytes > LIMITS.tarHeaderBytesMax) {
+        throw imageLimit(this.#where, `its global headers have more than ${LIMITS.tarHeaderBytesMax} bytes`)
+      }
       addPaxRecords(this.#globals, bytes, this.#where)
       addPaxRecords(extras.records, bytes, this.#where)
     } else if (type === 'L') extras.name = untilNul(bytes)

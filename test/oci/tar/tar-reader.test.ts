@@ -3,7 +3,7 @@ import { mkdirSync, truncateSync, writeFileSync, openSync, writeSync, closeSync 
 import { join } from 'node:path'
 import fc from 'fast-check'
 import t from 'tap'
-import { FlistError } from '../../../lib/base/index.ts'
+import { FlistError, LIMITS } from '../../../lib/base/index.ts'
 import type { TarEntry } from '../../../lib/oci/tar/tar-entry.ts'
 import { TarReader } from '../../../lib/oci/tar/tar-reader.ts'
 import { TAR_END, tarHeader } from '../../../lib/oci/tar/tar-writer.ts'
@@ -11,6 +11,9 @@ import { entryOf, type Item, tarOf } from '../make-image.ts'
 import { base256, inPieces, octal, padded, paxBlocks, rawHeader, withSum } from '../raw-tar.ts'
 
 const RUNS = Number(process.env['FLISTFS_FUZZ_RUNS'] ?? 200)
+
+/** Holes that are larger are not read to their end. */
+const CONTENT_MAX = 1 << 20
 
 type Read = TarEntry & { readonly data: Buffer }
 
@@ -150,6 +153,10 @@ t.test('TarReader applies pax records', async (t) => {
     [42, 42],
     'as POSIX',
   )
+  const large = paxBlocks([['comment', 'x'.repeat(LIMITS.tarHeaderBytesMax / 2)]], 'g')
+  const twice = tarOf([large, { name: 'a' }, large, { name: 'b' }])
+  t.equal((await readTar(twice)).length, 2, 'nothing is kept of what is not heeded')
+  await t.rejects(readTar(twice, { globals: true }), { code: 'FLIST_LIMIT', message: /global headers/ })
 })
 
 t.test('TarReader reads sparse files of every format of GNU tar', async (t) => {
@@ -249,13 +256,23 @@ t.test('TarReader refuses what is torn, with a code', async (t) => {
     ['of another count', sparse(['GNU.sparse.size', '9'], ['GNU.sparse.numblocks', '3'], ['GNU.sparse.map', '0,4'])],
     ['of a version to come', sparse(['GNU.sparse.major', '2'], ['GNU.sparse.minor', '0'])],
     ['1.0 without lines', sparse(['GNU.sparse.major', '1'], ['GNU.sparse.minor', '0'], ['GNU.sparse.realsize', '9'])],
+    ['with a range of less than nothing', oldSparse([0, 100, 100, -50, 50, 100], 150)],
+    ['of less than nothing', oldSparse([], -5)],
   ]
   for (const [what, bytes] of maps) {
     await t.rejects(readTar(Buffer.concat([bytes, TAR_END])), { code: 'FLIST_IMAGE_DAMAGED' }, `a map ${what}`)
   }
 })
 
-t.test('TarReader meets mutated tars with codes alone', async (t) => {
+/** GNU tar's first format: offset and size of each range, and data for all of them. */
+function oldSparse(ranges: readonly number[], size: number): Buffer {
+  const data = Buffer.alloc(ranges.reduce((sum, number, at) => sum + (at % 2) * number, 0), 1)
+  const number = (value: number): Buffer => base256(BigInt(value), 12)
+  const fields = { sparse: Buffer.concat(ranges.map(number)), sparseSize: number(size), size: octal(data.length) }
+  return Buffer.concat([rawHeader({ name: 'o', type: 'S', magic: 'ustar  \0', ...fields }), padded(data)])
+}
+
+t.test('TarReader meets mutated tars with codes alone, and gives as many bytes as it says', async (t) => {
   const seeds = [
     tarOf([
       { name: 'dir', type: 'directory' },
@@ -286,6 +303,7 @@ t.test('TarReader meets mutated tars with codes alone', async (t) => {
       padded('abcd'),
       TAR_END,
     ]),
+    Buffer.concat([oldSparse([0, 4, 8, 4, 100, 4], 200), TAR_END]),
   ]
   const change = fc.record({ at: fc.nat(), byte: fc.nat(255), resum: fc.boolean() })
   await fc.assert(
@@ -302,7 +320,11 @@ t.test('TarReader meets mutated tars with codes alone', async (t) => {
           if (resum) withSum(bytes.subarray(block, block + 512))
         }
         try {
-          await readTar(cut < 300 ? bytes.subarray(0, bytes.length - cut) : bytes, { contentMax: 1 << 20 })
+          const whole = cut < 300 ? bytes.subarray(0, bytes.length - cut) : bytes
+          for (const { type, size, data } of await readTar(whole, { contentMax: CONTENT_MAX })) {
+            const isWrong = data.length > CONTENT_MAX ? size <= CONTENT_MAX : data.length !== size
+            if (isWrong) throw new Error(`a ${type} of ${size} bytes gives ${data.length}`)
+          }
         } catch (error) {
           if (!(error instanceof FlistError)) throw error
         }
