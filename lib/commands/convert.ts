@@ -5,6 +5,7 @@ import { isatty } from 'node:tty'
 import { FlistError, systemCode } from '../base/index.ts'
 import type { PackedImage } from '../make/index.ts'
 import { type BlockFormat, parseStoreRoute } from '../store/index.ts'
+import { checkTarget } from '../system/index.ts'
 import { cacheDirOf } from './cache.ts'
 import { readSigningKeys } from './key-files.ts'
 import { checkStores } from './open-content.ts'
@@ -83,7 +84,8 @@ export async function convert(words: ConvertWords, report: ArchiveReport, signal
 }
 
 async function fetchImage(name: string, words: ConvertWords, report: ArchiveReport, signal: AbortSignal) {
-  const { openImage } = await import('../oci/index.ts')
+  const { imageFile, openImage } = await import('../oci/index.ts')
+  checkTarget(words.archive, imageFile(name))
   const progress = showProgress(report.progress, 'Fetching layers', isatty(2))
   const { platform, mirrors, plainHttp, cacheDir } = words
   try {

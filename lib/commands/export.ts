@@ -1,9 +1,10 @@
 import { join } from 'node:path'
 import { isatty } from 'node:tty'
-import type { Log } from '../base/index.ts'
+import { FlistError, type Log, systemReason } from '../base/index.ts'
 import { FILE_TYPE, type FlistIndex } from '../flist/index.ts'
 import { archiveTar, CONFIG_TAG, STARTUP, startCommand, startupToml } from '../make/index.ts'
-import { checkDestination, putImage } from '../oci/index.ts'
+import { checkDestination, imageFile, putImage } from '../oci/index.ts'
+import { checkTarget } from '../system/index.ts'
 import { fileBytes } from './cat.ts'
 import { type ArchiveReport, type ArchiveWords, openArchive } from './open-archive.ts'
 import { type ContentWords, openContent, type OpenedContent } from './open-content.ts'
@@ -40,6 +41,7 @@ export async function exportImage(
   checkDestination(image)
   using archive = await openArchive(words, report, signal)
   const { index, name } = archive
+  checkFile(imageFile(image), archive.path)
   await using content = await openContent(archive, words, log)
   const config = index.tags[CONFIG_TAG]
   const leftOut: { path: string; why: string }[] = []
@@ -69,6 +71,19 @@ export async function exportImage(
   } finally {
     packing.end()
     sending.end()
+  }
+}
+
+/** Said before all of the archive is read. */
+function checkFile(file: string | undefined, source: string): void {
+  try {
+    if (file !== undefined) checkTarget(file, source)
+  } catch (cause) {
+    if (cause instanceof FlistError) throw cause
+    throw new FlistError('FLIST_SYSTEM', `Cannot write the image "${file}": ${systemReason(cause)}`, {
+      hint: 'Name a file in a folder that is there and that you may write to',
+      cause,
+    })
   }
 }
 

@@ -2,7 +2,7 @@ import { writeSync } from 'node:fs'
 import { isatty } from 'node:tty'
 import { FlistError, type Log, systemCode } from '../base/index.ts'
 import { type UnpackRequest, type UnpackResult, unpackTar, type UnpackTarResult, unpackTree } from '../make/index.ts'
-import { TemporaryFile } from '../system/index.ts'
+import { checkTarget, TemporaryFile } from '../system/index.ts'
 import type { Sink } from './look.ts'
 import { type ArchiveReport, type ArchiveWords, openArchive } from './open-archive.ts'
 import { type ContentWords, localContent, openSupply } from './open-content.ts'
@@ -45,7 +45,7 @@ export async function unpackToTar(
   const { tar } = words
   const { result, ...from } = await restoring(words, report, log, signal, async (tools) => {
     if (stdout !== undefined) return unpackTar({ ...tools, sink: stdout }, signal).finally(() => stdout.flush())
-    using file = new TarFile(tar)
+    using file = new TarFile(tar, tools.path)
     const done = await unpackTar({ ...tools, sink: file }, signal)
     file.publish()
     return done
@@ -54,7 +54,10 @@ export async function unpackToTar(
 }
 
 type UnpackWords = ArchiveWords & ContentWords
-type Tools = Pick<UnpackRequest, 'index' | 'supply' | 'local' | 'onProgress'>
+type Tools = Pick<UnpackRequest, 'index' | 'supply' | 'local' | 'onProgress'> & {
+  /** Of the archive. */
+  readonly path: string
+}
 
 /** Opens an archive and the way to its blocks for one pass over all of it. */
 async function restoring<Result>(
@@ -65,12 +68,12 @@ async function restoring<Result>(
   work: (tools: Tools) => Promise<Result>,
 ): Promise<{ readonly archive: string; readonly digest: string; readonly result: Result }> {
   using archive = await openArchive(words, report, signal)
-  const { index, name } = archive
+  const { index, name, path } = archive
   await using supply = await openSupply(archive, words, log)
   const progress = showProgress(report.progress, 'Unpacking', isatty(2), name)
   try {
     const local = await localContent(archive, words)
-    const result = await work({ index, supply, local, onProgress: progress.onProgress })
+    const result = await work({ index, path, supply, local, onProgress: progress.onProgress })
     return { archive: name, digest: index.digest, result }
   } finally {
     progress.end()
@@ -83,9 +86,12 @@ class TarFile implements Disposable {
   readonly #path: string
   readonly #file: TemporaryFile
 
-  constructor(path: string) {
+  constructor(path: string, source: string) {
     this.#path = path
-    this.#file = this.#try(() => new TemporaryFile(path))
+    this.#file = this.#try(() => {
+      checkTarget(path, source)
+      return new TemporaryFile(path)
+    })
   }
 
   push(bytes: Buffer): void {

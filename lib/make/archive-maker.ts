@@ -9,6 +9,8 @@ import { unwritable } from './unwritable.ts'
 export interface MakerOptions {
   /** Where the archive goes. */
   readonly archive: string
+  /** A file that it is made of, whose place it must not take. */
+  readonly madeOf?: string | undefined
   readonly format: BlockFormat
   /** Where blocks go, and what the archive says of it. */
   readonly stores: readonly StoreRoute[]
@@ -78,7 +80,7 @@ export class ArchiveMaker {
   static async open(options: MakerOptions, signal: AbortSignal): Promise<ArchiveMaker> {
     try {
       // Better than when all blocks are stored.
-      checkTarget(options.archive)
+      checkTarget(options.archive, options.madeOf)
     } catch (error) {
       throw unwritable(options.archive, error)
     }

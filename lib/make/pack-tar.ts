@@ -11,6 +11,7 @@ export type PackTarRequest = Omit<PackRequest, 'base' | 'oneFileSystem' | 'follo
 
 /** The name of standard input. */
 const STDIN = '-'
+const STDIN_PATH = '/proc/self/fd/0'
 
 /**
  * Packs a tar, plain or compressed by gzip or zstd: a file, or `-` for standard input. Names that come again replace what they
@@ -39,7 +40,8 @@ export async function packTar(request: PackTarRequest, signal: AbortSignal): Pro
     request.onProgress?.({ bytes, total, entries })
   }
   const input = bytesOf(source, (bytes) => (read += bytes))
-  await using maker = await ArchiveMaker.open({ ...request, onBytes }, signal)
+  const madeOf = source === STDIN ? STDIN_PATH : source
+  await using maker = await ArchiveMaker.open({ ...request, madeOf, onBytes }, signal)
   const reader = new TarReader(decompressed(input, where), { where, globals: true })
   /** By number of the entry. */
   const contents = new Map<number, number>()

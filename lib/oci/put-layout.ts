@@ -1,4 +1,4 @@
-import { constants, createWriteStream, fchmodSync, writeFileSync } from 'node:fs'
+import { constants, createWriteStream, writeFileSync } from 'node:fs'
 import { copyFile, mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
@@ -129,8 +129,6 @@ function isReplaced(other: Record<string, unknown>, tag: string | undefined, { m
 async function publish(path: string, make: (temporary: TemporaryFile) => unknown): Promise<void> {
   using temporary = new TemporaryFile(path)
   await make(temporary)
-  // A copy has the mode of what it was copied from.
-  fchmodSync(temporary.fd, 0o644)
   temporary.publish()
 }
 

@@ -45,6 +45,12 @@ export function parseReference(text: string): Reference {
   return { transport: 'registry', name: text, image: parseRegistryName(name) }
 }
 
+/** The one file that an image is in, or goes to, where it is one of this machine. Throws FLIST_USAGE. */
+export function imageFile(text: string): string | undefined {
+  const reference = parseReference(text)
+  return reference.transport === 'oci-archive' || reference.transport === 'docker-archive' ? reference.path : undefined
+}
+
 /** The path ends at the first colon: names of images have some. */
 function fileReference(transport: FileTransport, name: string, rest: string): Reference {
   const colon = rest.indexOf(':')

@@ -3,12 +3,15 @@ import {
   accessSync,
   closeSync,
   constants,
+  fchmodSync,
+  fchownSync,
   fstatSync,
   fsyncSync,
   openSync,
   readdirSync,
   renameSync,
   rmSync,
+  type Stats,
   statSync,
 } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
@@ -22,7 +25,7 @@ const TRIES_MAX = 10
 /**
  * A file that gets its name when it is whole. It lies in the folder of that name, and is locked as long as its writer lives: so the
  * next writer of the same name takes away what one that was killed has left, and never the file of one that is at work, wherever
- * that runs. Throws what `checkTarget` throws.
+ * that runs. Where it takes the place of a file, whoever could not read that one cannot read it either. Throws what `checkTarget` throws.
  */
 export class TemporaryFile implements Disposable {
   /** Where it is now. */
@@ -30,19 +33,25 @@ export class TemporaryFile implements Disposable {
   /** Open for reading and writing. */
   readonly fd: number
   readonly #target: string
+  readonly #mode: number
   #isOpen = true
 
   constructor(target: string, mode = 0o644) {
     this.#target = target
     checkTarget(target)
     removeAbandoned(target)
-    const { path, fd } = create(target, mode)
+    const before = statSync(target, { throwIfNoEntry: false })
+    const { path, fd } = create(target, (mode & (before?.mode ?? PERMISSIONS)) | TO_US)
     this.path = path
     this.fd = fd
+    const made = fstatSync(fd).mode & PERMISSIONS
+    this.#mode = before === undefined ? made : made & giveTo(fd, before, statSync(dirname(target)).uid)
   }
 
   /** It is on the disk, and has its name. */
   publish(): void {
+    // A copy into it has the mode of what it was copied from.
+    fchmodSync(this.fd, this.#mode)
     fsyncSync(this.fd)
     renameSync(this.path, this.#target)
     this.#close()
@@ -67,12 +76,39 @@ export class TemporaryFile implements Disposable {
   }
 }
 
+const PERMISSIONS = 0o777
+const OF_GROUP = 0o070
+/** It is opened by its path too. */
+const TO_US = 0o600
+
 /**
- * Throws FLIST_USAGE where a file cannot take the place of what is there: a folder, or a device, which root would lose (/dev/null). What
- * the system says where its folder is not there, or not to be written to.
+ * Gives a new file to whom the one before belongs, and says which permissions it may have then. Not to somebody who has put a file into
+ * a folder for all, like /tmp, to have the next one.
  */
-export function checkTarget(target: string): void {
-  if (statSync(target, { throwIfNoEntry: false })?.isFile() === false) {
+function giveTo(fd: number, before: Stats, folderOwner: number): number {
+  const made = fstatSync(fd)
+  const isMeant = before.uid === made.uid || before.uid === folderOwner
+  try {
+    if (isMeant && (before.uid !== made.uid || before.gid !== made.gid)) fchownSync(fd, before.uid, before.gid)
+  } catch {
+    // Not root: another group has nothing to do with it.
+  }
+  return fstatSync(fd).gid === before.gid ? before.mode : before.mode & ~OF_GROUP
+}
+
+/**
+ * Throws FLIST_USAGE where a file cannot take the place of what is there: a folder, or a device, which root would lose (/dev/null), or
+ * `source`, which it is made of. What the system says where its folder is not there, or not to be written to.
+ */
+export function checkTarget(target: string, source?: string): void {
+  const there = statSync(target, { throwIfNoEntry: false })
+  const read = source === undefined ? undefined : statSync(source, { throwIfNoEntry: false })
+  if (there !== undefined && there.ino === read?.ino && there.dev === read.dev) {
+    throw new FlistError('FLIST_USAGE', `Cannot write "${target}": it is what is read, and would be lost`, {
+      hint: 'Name another file',
+    })
+  }
+  if (there?.isFile() === false) {
     throw new FlistError('FLIST_USAGE', `Cannot write "${target}": it is there, and no file`, {
       hint: 'Name a file: what a verb writes to standard output (-) goes to pipes and devices too',
     })

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { copyFileSync, existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { goldenDir, NO_GOLDEN } from '../golden.ts'
 import { FLISTFS, type Lab, lacks, mountTest, PROJECT } from './mounted.ts'
@@ -121,6 +121,11 @@ mountTest('no store, no tar; and wrong words', {}, async (t, lab) => {
   t.notOk(existsSync(tar))
   t.equal((await lab.flistfs(['unpack', ARCHIVE])).code, 2)
   t.equal((await lab.flistfs(['unpack', ARCHIVE, lab.path('x'), '--tar', tar])).code, 2)
+  const own = lab.path('own.fl')
+  copyFileSync(ARCHIVE, own)
+  const lost = await lab.flistfs(['unpack', own, '--tar', own, '--store', `dir://${lab.folder('store')}`])
+  t.equal(lost.code, 2, lost.stderr)
+  t.ok(readFileSync(own).equals(readFileSync(ARCHIVE)), 'an archive is not unpacked over itself')
   const where = await lab.flistfs(['unpack', ARCHIVE, '--tar', lab.path('a/b/c.tar')])
   t.match(where.stderr, /Cannot write .*ENOENT/)
 })

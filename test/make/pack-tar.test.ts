@@ -1,5 +1,5 @@
-import { execFileSync, spawn } from 'node:child_process'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
+import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { gzipSync, zstdCompressSync } from 'node:zlib'
 import { buffer } from 'node:stream/consumers'
@@ -144,6 +144,10 @@ void t.test('packTar() refuses what leads outside, and what is no tar', { timeou
   }
   await t.rejects(pack(dir, 'none.tar', 'a.fl'), { code: 'FLIST_NOT_FOUND' })
   t.throws(() => readFileSync(join(dir, 'a.fl')), { code: 'ENOENT' })
+  const tar = await tarOf({ name: 'x', content: 'x' })
+  writeFileSync(join(dir, 'a.tar'), tar)
+  await t.rejects(pack(dir, 'a.tar', 'a.tar'), { code: 'FLIST_USAGE', message: /is what is read/ })
+  t.ok(readFileSync(join(dir, 'a.tar')).equals(tar), 'a tar is not packed into itself')
 })
 
 void t.test('pack reads a tar from a pipe', { timeout: 600_000 }, async (t) => {
@@ -155,4 +159,9 @@ void t.test('pack reads a tar from a pipe', { timeout: 600_000 }, async (t) => {
   child.stdin.end(gzipSync(await tarOf({ name: 'a', content: 'a' })))
   const made = JSON.parse((await buffer(child.stdout)).toString()) as PackResult
   t.match(made, { entries: 2, bytes: 1, blocks: 1, newBlocks: 1, problemCount: 0 })
+  const input = openSync(join(dir, 'a.fl'), 'r')
+  const { status, stderr } = spawnSync('sh', words, { env, stdio: [input, 'ignore', 'pipe'], encoding: 'utf8' })
+  closeSync(input)
+  t.equal(status, 2)
+  t.match(stderr, /is what is read/)
 })

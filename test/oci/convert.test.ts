@@ -132,6 +132,10 @@ t.test('export gives an image back, that converts to the same tree', async (t) =
   for (const image of ['docker-daemon:x', 'podman:x', `h.example/a@sha256:${'a'.repeat(64)}`]) {
     await t.rejects(exported(made.path, image), { code: 'FLIST_USAGE' }, image)
   }
+  const lost = { code: 'FLIST_USAGE', message: /is what is read/ }
+  await t.rejects(exported(made.path, `docker-archive:${made.path}`), lost, 'an archive is not exported into itself')
+  await t.rejects(convertIn(dir, `oci-archive:${made.path}`, 'made'), lost, 'nor an image converted')
+  await t.rejects(exported(made.path, `oci-archive:${dir}/none/x.tar`), { code: 'FLIST_SYSTEM', message: /none/ })
   await t.rejects(exported(made.path, `oci:${dir}/gzip.fl/x`), { code: 'FLIST_SYSTEM' }, 'a file is no folder')
   t.strictSame(readdirSync(join(dir, 'cache/layers')), [], 'nothing is left')
 })

@@ -1,10 +1,21 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { lstatSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync, writeSync } from 'node:fs'
+import {
+  chmodSync,
+  chownSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { TemporaryFile } from '../../lib/system/index.ts'
+import { checkTarget, TemporaryFile } from '../../lib/system/index.ts'
 
+const NO_ROOT = process.getuid?.() !== 0 && 'needs root'
 const DOOR = join(import.meta.dirname, '../../lib/system/index.ts')
 
 t.test('TemporaryFile has its name when it is whole, and leaves nothing where it never is', async (t) => {
@@ -33,6 +44,47 @@ t.test('TemporaryFile has its name when it is whole, and leaves nothing where it
   t.throws(() => new TemporaryFile(join(dir, 'none/a.fl')), { code: 'ENOENT' })
 })
 
+t.test('TemporaryFile opens nothing to others that was closed to them', async (t) => {
+  const dir = t.testdir({ file: '' })
+  const path = join(dir, 'file')
+  const replaced = (mode: number): number => {
+    chmodSync(path, mode)
+    using file = new TemporaryFile(path)
+    t.equal(statSync(file.path).mode & 0o077 & ~mode, 0, 'nor while it is written')
+    file.publish()
+    return statSync(path).mode & 0o777
+  }
+  for (const mode of [0o600, 0o640, 0o444, 0o400]) t.equal(replaced(mode), mode & ~process.umask(), mode.toString(8))
+  t.equal(replaced(0o666), 0o644 & ~process.umask())
+})
+
+t.test('TemporaryFile belongs to whom the one before belonged', { skip: NO_ROOT }, async (t) => {
+  const dir = t.testdir({ file: '' })
+  const path = join(dir, 'file')
+  const owners = (): readonly number[] => {
+    new TemporaryFile(path).publish()
+    const { uid, gid, mode } = statSync(path)
+    return [uid, gid, mode & 0o777]
+  }
+  chmodSync(path, 0o640)
+  chownSync(path, 0, 1234)
+  t.strictSame(owners(), [0, 1234, 0o640])
+  chownSync(path, 1000, 1234)
+  t.strictSame(owners(), [0, 0, 0o600], 'not to a stranger, who may have put it there to have the next one')
+  chownSync(dir, 1000, 1000)
+  chownSync(path, 1000, 1234)
+  t.strictSame(owners(), [1000, 1234, 0o600])
+})
+
+t.test('checkTarget() refuses what is read', async (t) => {
+  const dir = t.testdir({ file: '', other: '', link: t.fixture('symlink', 'file') })
+  const refused = { code: 'FLIST_USAGE', message: /is what is read/ }
+  t.throws(() => checkTarget(join(dir, 'link'), join(dir, 'file')), refused)
+  t.throws(() => checkTarget(join(dir, 'file'), join(dir, 'link')), refused)
+  checkTarget(join(dir, 'new'), join(dir, 'file'))
+  checkTarget(join(dir, 'other'), join(dir, 'none'))
+})
+
 t.test('TemporaryFile takes the place of files alone', async (t) => {
   const dir = t.testdir({
     folder: {},
@@ -53,7 +105,7 @@ t.test('TemporaryFile takes away what a killed writer left, and never what a liv
   const dir = t.testdir({})
   const path = join(dir, 'a.fl')
   const script = `
-    import { TemporaryFile } from ${JSON.stringify(DOOR)}
+    import { checkTarget, TemporaryFile } from ${JSON.stringify(DOOR)}
     const file = new TemporaryFile(${JSON.stringify(path)})
     console.log(file.path)
     setInterval(() => file, 1000)

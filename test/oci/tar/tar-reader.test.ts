@@ -266,7 +266,10 @@ t.test('TarReader refuses what is torn, with a code', async (t) => {
 
 /** GNU tar's first format: offset and size of each range, and data for all of them. */
 function oldSparse(ranges: readonly number[], size: number): Buffer {
-  const data = Buffer.alloc(ranges.reduce((sum, number, at) => sum + (at % 2) * number, 0), 1)
+  const data = Buffer.alloc(
+    ranges.reduce((sum, number, at) => sum + (at % 2) * number, 0),
+    1,
+  )
   const number = (value: number): Buffer => base256(BigInt(value), 12)
   const fields = { sparse: Buffer.concat(ranges.map(number)), sparseSize: number(size), size: octal(data.length) }
   return Buffer.concat([rawHeader({ name: 'o', type: 'S', magic: 'ustar  \0', ...fields }), padded(data)])
