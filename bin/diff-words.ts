@@ -31,7 +31,7 @@ export function addDiff(program: Command, context: Context, done: (code: number)
     .option('--ignore <what>', 'type, content, target, device, mode, owner, mtime, xattrs, links; separated by commas')
     .action(async (before: string, after: string, options: DiffWords) => {
       const { diffTrees, changeEntry } = await import('../lib/commands/diff.ts')
-      const printer = new Printer()
+      const printer = new Printer('names')
       const array = context.output.json && !options.stat ? new JsonArray(printer) : undefined
       const request = {
         before: archiveWords(before, options),

@@ -60,7 +60,7 @@ function addTree(program: Command, context: Context, done: Done): void {
     .option('--size', 'sizes in bytes before names')
     .action(async (archive: string, path: string, options: TreeOptions) => {
       const { drawArchive } = await import('../lib/commands/list-archive.ts')
-      const printer = new Printer()
+      const printer = new Printer('names')
       const drawing = {
         depthMax: options.level === undefined ? undefined : positive(options.level, 'a number of levels'),
         all: options.all ?? false,
@@ -111,7 +111,7 @@ function addLs(program: Command, context: Context, done: Done): void {
     .option('-r, --reverse', 'the other way round')
     .action(async (archive: string, paths: string[], options: LsOptions) => {
       const { listArchive } = await import('../lib/commands/list-archive.ts')
-      const printer = new Printer()
+      const printer = new Printer('names')
       const array = context.output.json ? new JsonArray(printer) : undefined
       const request = listRequest(paths, options)
       await withArchive(context, archive, options, (opened) =>
@@ -155,7 +155,7 @@ function addCat(program: Command, context: Context, done: Done): void {
     .argument('<path...>', 'files in it')
     .action(async (archive: string, paths: string[], options: ContentOptions) => {
       const { catFiles } = await import('../lib/commands/cat.ts')
-      const printer = new Printer()
+      const printer = new Printer('content')
       const words = contentWords(options)
       await withArchive(context, archive, options, (opened) =>
         catFiles(opened, paths, words, printer, quietLog(), context.signal),
@@ -173,7 +173,7 @@ function addFind(program: Command, context: Context, done: Done): void {
     .action(async (archive: string, expression: string[], options: ArchiveOptions) => {
       const { findEntries } = await import('../lib/commands/look.ts')
       const { localTime } = await import('../lib/commands/list-archive.ts')
-      const printer = new Printer()
+      const printer = new Printer('names')
       const array = context.output.json ? new JsonArray(printer) : undefined
       await withArchive(context, archive, options, (opened) =>
         findEntries(opened, expression, printer, localTime, array && ((entry) => array.push(entry))),

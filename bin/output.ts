@@ -1,5 +1,6 @@
 import { writeSync } from 'node:fs'
-import { BugError, FlistError, systemCode } from '../lib/base/index.ts'
+import { isatty } from 'node:tty'
+import { BugError, displayText, FlistError, systemCode } from '../lib/base/index.ts'
 
 /**
  * Writes to stdout (1) or stderr (2) at once: no stream of Node's keeps the descriptor when a mount goes to the background.
@@ -19,27 +20,33 @@ export function write(fd: 1 | 2, text: string | Buffer): boolean {
   return true
 }
 
-/** Results go to stdout: one JSON value, or text for people. Warnings and errors go to stderr. */
+/** Results go to stdout: one JSON value, or text for people. Warnings and errors go to stderr. What others wrote, say the tags of an image, may be in all. */
 export class Output {
   json = false
 
   result(value: unknown, text: string): void {
-    write(1, this.json ? `${JSON.stringify(value)}\n` : text)
+    write(1, this.json ? `${jsonText(value)}\n` : displayText(text))
   }
 
   warn(message: string): void {
-    write(2, this.json ? `${JSON.stringify({ warning: { message } })}\n` : `flistfs: Warning: ${message}\n`)
+    const text = this.json ? jsonText({ warning: { message } }) : `flistfs: Warning: ${displayText(message)}`
+    write(2, `${text}\n`)
   }
 
   /** Says what went wrong and gives the exit code. This is the one place that decides it. */
   fail(error: unknown): number {
     const known = asKnown(error)
     const { code, message, hint, exitCode: exit } = known
-    if (this.json) write(2, `${JSON.stringify({ error: { code, message, hint, exit } })}\n`)
-    else write(2, `flistfs: ${message}\n${hint === undefined ? '' : `  hint: ${hint}\n`}`)
+    if (this.json) write(2, `${jsonText({ error: { code, message, hint, exit } })}\n`)
+    else write(2, displayText(`flistfs: ${message}\n${hint === undefined ? '' : `  hint: ${hint}\n`}`))
     if (error instanceof BugError && error.stack !== undefined) write(2, `${error.stack}\n`)
     return exit
   }
+}
+
+/** Without the control characters that JSON allows: DEL and C1. */
+function jsonText(value: unknown): string {
+  return JSON.stringify(value).replace(/[\x7f-\x9f]/g, (char) => `\\u00${char.charCodeAt(0).toString(16)}`)
 }
 
 function asKnown(error: unknown): FlistError {
@@ -59,10 +66,17 @@ const PILE_BYTES = 64 * 1024
 /** Long results, written in pieces of some size. Closed once nobody reads any more: then the work may end. */
 export class Printer {
   closed = false
+  readonly #isShown: boolean
   readonly #pile = Buffer.allocUnsafe(PILE_BYTES)
   #piled = 0
 
-  push(bytes: Buffer): void {
+  /** `names`: of an archive, which a terminal must not obey. Whoever else reads them has the bytes. */
+  constructor(what: 'names' | 'content') {
+    this.#isShown = what === 'names' && isatty(1)
+  }
+
+  push(piece: Buffer): void {
+    const bytes = this.#isShown ? shown(piece) : piece
     if (this.#piled + bytes.length > PILE_BYTES) this.flush()
     if (bytes.length > PILE_BYTES) this.closed ||= !write(1, bytes)
     else this.#piled += bytes.copy(this.#pile, this.#piled)
@@ -72,6 +86,18 @@ export class Printer {
     if (this.#piled > 0) this.closed ||= !write(1, this.#pile.subarray(0, this.#piled))
     this.#piled = 0
   }
+}
+
+// oxlint-disable-next-line no-control-regex -- they are what is looked for
+const CONTROL = /[\x01-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]/g
+
+/** As `displayText`, of bytes; a NUL shows nothing, and separates. */
+function shown(piece: Buffer): Buffer {
+  const text = piece.toString('latin1')
+  const safe = text.replace(CONTROL, (found) =>
+    Array.from(found, (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`).join(''),
+  )
+  return safe === text ? piece : Buffer.from(safe, 'latin1')
 }
 
 /** An array as one JSON value, written as its elements come. */
@@ -84,7 +110,7 @@ export class JsonArray {
   }
 
   push(value: unknown): void {
-    this.#printer.push(Buffer.from(`${this.#opening}${JSON.stringify(value)}`))
+    this.#printer.push(Buffer.from(`${this.#opening}${jsonText(value)}`))
     this.#opening = ','
   }
 

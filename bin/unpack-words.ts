@@ -58,7 +58,7 @@ async function writeTar(context: Context, words: TarWords): Promise<number> {
     throw new FlistError('FLIST_USAGE', 'Cannot write a tar to a terminal', { hint: 'Name a file, or pipe it on' })
   }
   const { unpackToTar } = await import('../lib/commands/unpack.ts')
-  const stdout = isStdout ? new Printer() : undefined
+  const stdout = isStdout ? new Printer('content') : undefined
   const outcome = await unpackToTar(words, stdout, reportOf(context), quietLog(), context.signal)
   const told = tell(context, outcome)
   if (!isStdout) context.output.result(outcome, tarText(outcome))

@@ -56,6 +56,10 @@ export const ERROR_TABLE = {
 
 export type FlistErrorCode = keyof typeof ERROR_TABLE
 
+export function isErrorCode(code: string): code is FlistErrorCode {
+  return Object.hasOwn(ERROR_TABLE, code)
+}
+
 export interface FlistErrorOptions {
   /** An order the reader can follow now. */
   hint?: string

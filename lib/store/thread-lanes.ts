@@ -1,5 +1,5 @@
 import { Worker } from 'node:worker_threads'
-import { FlistError, type FlistErrorCode } from '../base/index.ts'
+import { describeError, FlistError, type FlistErrorCode, isErrorCode, systemCode } from '../base/index.ts'
 import { endThread } from './end-thread.ts'
 
 /** Jobs in one thread: one at work, one that it begins with at once afterwards. */
@@ -92,7 +92,7 @@ export class ThreadLanes<Job extends object, Result extends object> {
       this.#wake()
     })
     // What killed one thread would kill the next.
-    worker.on('error', (error) => this.#break(error instanceof FlistError ? error : this.#failed(String(error))))
+    worker.on('error', (error) => this.#break(this.#asError(failureOf(error))))
     worker.on('exit', () => {
       if (this.#lanes.includes(lane)) this.#break(this.#failed('a thread ended'))
     })
@@ -122,4 +122,13 @@ export class ThreadLanes<Job extends object, Result extends object> {
   #failed(why: string): FlistError {
     return new FlistError('FLIST_SYSTEM', `Cannot ${this.#purpose}: ${why}`)
   }
+}
+
+/** An error that left a thread by itself has lost its class on the way, not its fields. */
+function failureOf(error: unknown): LaneFailure {
+  const code = systemCode(error)
+  const message = describeError(error)
+  if (!isErrorCode(code)) return { code: undefined, message, hint: undefined }
+  const { hint } = error as { readonly hint?: unknown }
+  return { code, message, hint: typeof hint === 'string' ? hint : undefined }
 }

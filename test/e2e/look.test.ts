@@ -1,6 +1,7 @@
-import { existsSync } from 'node:fs'
+import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { goldenDir } from '../golden.ts'
+import { writeLayout } from '../oci/make-image.ts'
 import { FLISTFS, type Lab, lacks, mountTest, PROJECT } from './mounted.ts'
 
 const golden = goldenDir() ?? ''
@@ -138,3 +139,34 @@ function firstDifference(ours: string, real: string): string {
   const at = a.findIndex((line, nth) => line !== b[nth])
   return at < 0 ? `${a.length} lines, ${b.length} lines` : `line ${at}: ${a[at] ?? ''} <> ${b[at] ?? ''}`
 }
+
+// oxlint-disable-next-line no-control-regex -- they are what is looked for
+const OBEYED = /[\u001b\u0007\u009b]/
+
+mountTest('a terminal obeys nothing that stands in an archive or image', { skip: lacks('script') }, async (t, lab) => {
+  const evil = '\u001b]0;evil\u0007\u009b31m'
+  const shown = String.raw`\x1b]0;evil\x07\xc2\x9b31m`
+  const tree = lab.folder('tree')
+  writeFileSync(join(tree, evil), 'x')
+  const archive = lab.path('a.fl')
+  const store = `dir://${lab.folder('store')}`
+  await lab.ok(...program(['pack', tree, archive, '--store', store]))
+  const onTerminal = async (words: readonly string[]): Promise<string> => {
+    const command = ['exec', 'sh', FLISTFS, ...words].map((word) => `'${word}'`).join(' ')
+    const { stdout } = await lab.run('script', ['-qefc', command, '/dev/null'], { env: { NODE_OPTIONS: '' } })
+    return stdout.toString()
+  }
+  const looks = [['ls'], ['ls', '-l'], ['tree'], ['find'], ['find', '--json'], ['stat']]
+  for (const [verb = '', ...words] of looks) {
+    const text = await onTerminal([verb, archive, ...(verb === 'stat' ? [evil] : words)])
+    t.match(text, 'evil', verb)
+    t.notMatch(text, OBEYED, `${verb} ${words.join(' ')} on a terminal`)
+  }
+  t.ok((await onTerminal(['ls', archive])).includes(shown), 'it is escaped')
+  const piped = await lab.flistfs(['ls', archive])
+  t.equal(piped.stdout.toString(), `${evil}\n`, 'a pipe has the bytes')
+  writeLayout(lab.path('layout'), { [evil]: { layers: [] }, other: { layers: [] } })
+  const tags = await lab.flistfs(['convert', `oci:${lab.path('layout')}`, lab.path('b.fl'), '--store', store])
+  t.match(tags.stderr, shown, 'tags in a hint')
+  t.notMatch(tags.stderr, OBEYED)
+})
