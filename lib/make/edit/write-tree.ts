@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { FILE_TYPE, hashArchive, type Route, rowStat, TreeBuilder, writeArchive } from '../../flist/index.ts'
 import { type BlockFormat, hashBytesOf } from '../../store/index.ts'
 import { signTree } from '../sign/sign-tree.ts'
@@ -33,7 +34,7 @@ export async function writeTree(
   const builder = new TreeBuilder({ format, hashBytes: hashBytesOf(format) })
   builder.routes = [...routes]
   builder.tags = new Map(tags)
-  addNodes(builder, tree.root)
+  await addNodes(builder, tree.root, signal)
   await signTree(builder, sign, { signal })
   try {
     await writeArchive(builder, archive, { signal, onRows })
@@ -49,10 +50,19 @@ interface Open {
   readonly children: TreeNode | IndexRow
 }
 
-function addNodes(builder: TreeBuilder, root: TreeNode): void {
+/** Entries after which an interrupt is heard. */
+const BREATH = 50_000
+
+async function addNodes(builder: TreeBuilder, root: TreeNode, signal: AbortSignal): Promise<void> {
   const leaders = new Map<Inode, number>()
+  let breath = 0
   const queue: Open[] = [{ entry: addNode(builder, NO_NAME, root, leaders), children: root }]
   for (let next = queue.pop(); next !== undefined; next = queue.pop()) {
+    if (builder.entryCount - breath >= BREATH) {
+      breath = builder.entryCount
+      await nextTurn()
+      signal.throwIfAborted()
+    }
     const { entry: parent, children } = next
     const unopened = 'row' in children ? children : children.unopened
     if (unopened !== undefined) addRows(builder, unopened, parent, leaders, queue)

@@ -196,11 +196,15 @@ function closeAll(blocks: readonly number[], from: number): void {
   for (const fd of blocks.slice(from)) if (fd >= 0) closeFd(fd)
 }
 
-/** Whether a file is there as the archive has it: its time is set when all else is done. */
+/**
+ * Whether a file is there as the archive has it: its time is set when all else is done. One with more names is made anew: another of
+ * them may lie outside of the folder, and would get our attributes.
+ */
 export function isWhole(there: FileStat, dir: number, name: Buffer, stat: RowStat): boolean {
   return (
     there.at(dir, name) === 0 &&
     (there.mode & FILE_TYPE.mask) === FILE_TYPE.file &&
+    there.nlink <= stat.nlink &&
     there.size === stat.size &&
     there.mtime === stat.mtime &&
     there.mtimeNs === stat.mtimeNs

@@ -197,6 +197,25 @@ void t.test('unpackTree() replaces what is in the way', async (t) => {
   t.equal(readFileSync(join(all.dir, 'kept'), 'utf8'), 'kept')
 })
 
+void t.test('unpackTree() leaves a file alone that has another name outside', async (t) => {
+  const all = await packed(t, (tree) => {
+    writeFileSync(join(tree, 'file'), 'file')
+    writeFileSync(join(tree, 'one'), 'linked')
+    linkSync(join(tree, 'one'), join(tree, 'other'))
+  })
+  await unpack(all, ['nowhere'])
+  const [inside, outside] = [join(all.dir, 'out/file'), join(all.dir, 'outside')]
+  linkSync(inside, outside)
+  chmodSync(outside, 0o600)
+  const { ctimeMs, ino } = statSync(outside)
+  t.equal((await unpack(all, ['nowhere'])).kept, 1, 'the one whose names the archive has')
+  sameAsTree(t, all)
+  t.not(statSync(inside).ino, ino)
+  t.equal(statSync(outside).mode & 0o777, 0o600)
+  t.equal((await unpack(all, ['nowhere'])).kept, 2)
+  t.ok(statSync(outside).ctimeMs >= ctimeMs, 'only its other name went')
+})
+
 void t.test('unpackTree() names what is in the way and stays there', async (t) => {
   const all = await packed(t, (tree) => writeFileSync(join(tree, 'file'), 'file'))
   mkdirSync(join(all.dir, 'out/file/full'), { recursive: true })
