@@ -160,6 +160,6 @@ function addDemo(program: Command, context: Context, done: (code: number) => voi
   verb(program, 'demo', 'mount the sample archive and show what is fetched').action(async () => {
     const { demo } = await import('../lib/commands/demo.ts')
     const self = [process.execPath, process.argv[1] ?? '']
-    done(await demo(self, (text, value) => context.output.result(value, text), context.signal))
+    done(await demo(self, context.output.json, (text, value) => context.output.result(value, text), context.signal))
   })
 }

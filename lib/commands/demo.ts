@@ -30,7 +30,7 @@ export type Say = (text: string, value: Readonly<Record<string, unknown>>) => vo
  * Mounts the sample archive on a fresh folder, shows a listing and two files with what was fetched for them, and stays until
  * `signal` aborts. `program` starts flistfs: the mount has a process of its own, because who serves a mount must not read it.
  */
-export async function demo(program: readonly string[], say: Say, signal: AbortSignal): Promise<number> {
+export async function demo(program: readonly string[], json: boolean, say: Say, signal: AbortSignal): Promise<number> {
   checkRights()
   const archive = findSample()
   const work = mkdtempSync(join(tmpdir(), 'flistfs-demo-'))
@@ -41,7 +41,8 @@ export async function demo(program: readonly string[], say: Say, signal: AbortSi
     archive,
     directory,
     '--foreground',
-    '--json',
+    // It says by itself why it cannot, as we would.
+    ...(json ? ['--json'] : []),
     '--cache',
     join(work, 'cache'),
   ])
@@ -73,7 +74,7 @@ function checkRights(): void {
     accessSync('/dev/fuse', constants.R_OK | constants.W_OK)
   } catch (error) {
     throw new FlistError('FLIST_NOT_PERMITTED', 'Cannot mount the sample: /dev/fuse may not be opened', {
-      hint: 'For a container add --device /dev/fuse --cap-add SYS_ADMIN',
+      hint: 'Let root say: chmod 666 /dev/fuse (most systems have it so), or run this as root',
       cause: error,
     })
   }

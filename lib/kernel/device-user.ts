@@ -80,15 +80,27 @@ function runMounter(socket: number, words: MountWords): void {
     timeout: PROGRAM_MS,
     encoding: 'utf8',
   })
-  if (error !== undefined && systemCode(error) === 'ENOENT') {
-    const message = `Cannot mount on "${words.directory}": neither root nor ${PROGRAM} is here`
-    throw new FlistError('FLIST_NOT_PERMITTED', message, { hint: HINT_PROGRAM })
+  if (error !== undefined) {
+    const [reason, hint] = whyNotRun(systemCode(error))
+    throw new FlistError('FLIST_NOT_PERMITTED', `Cannot mount on "${words.directory}": ${reason}`, {
+      hint,
+      cause: error,
+    })
   }
   if (status === 0) return
   const said = stderr.trim().split('\n').at(-1)?.replace(`${PROGRAM}: `, '') ?? ''
   const message = `Cannot mount on "${words.directory}": ${PROGRAM} says: ${said === '' ? `exit code ${status}` : said}`
   const hint = hintFor(said, words.directory)
-  throw new FlistError('FLIST_NOT_PERMITTED', message, { hint, cause: error })
+  throw new FlistError('FLIST_NOT_PERMITTED', message, { hint })
+}
+
+function whyNotRun(code: string | undefined): [reason: string, hint: string] {
+  if (code === 'ENOENT') return [`neither root nor ${PROGRAM} is here`, HINT_PROGRAM]
+  if (code === 'ETIMEDOUT') return [`${PROGRAM} did not end in ${PROGRAM_MS / 1000} s`, 'Run flistfs as root']
+  return [
+    `you may not run ${PROGRAM} (${code})`,
+    'Let root add you to the group it belongs to, run flistfs as root, or in a user namespace: unshare -Urm',
+  ]
 }
 
 function hintFor(said: string, directory: string): string {

@@ -1,4 +1,4 @@
-import { closeSync, constants, openSync, writeFileSync } from 'node:fs'
+import { constants, openSync, writeFileSync } from 'node:fs'
 import { FlistError, LIMITS, systemCode } from '../base/index.ts'
 import { adopt, KnownIds, mayMount, mount, MS, write } from '../system/index.ts'
 import { NOTIFY, OUT_HEADER } from '../wire/index.ts'
@@ -78,16 +78,12 @@ export function wantsChecks(owners: Uint32Array, allowOther: boolean): boolean {
 
 /**
  * Mounts the device on a folder, read-only: by mount(2), or by fusermount3 for whom that is not. Requests queue in the
- * kernel until a session answers them. Throws FLIST_NOT_PERMITTED or FLIST_MOUNT_FAILED.
+ * kernel until a session answers them. The device stays its server's, which closes it. Throws FLIST_NOT_PERMITTED or
+ * FLIST_MOUNT_FAILED.
  */
 export function mountDevice(fd: number, words: MountWords): void {
-  try {
-    if (mayMount()) mountDirectly(fd, words)
-    else mountAsUser(fd, words)
-  } catch (error) {
-    if (heldDevice() === undefined) closeSync(fd)
-    throw error
-  }
+  if (mayMount()) mountDirectly(fd, words)
+  else mountAsUser(fd, words)
 }
 
 function mountDirectly(fd: number, words: MountWords): void {

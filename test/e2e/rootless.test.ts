@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { MountView } from '../kernel/served-mount.ts'
 import { filesystemSuite } from '../vfs/filesystem-suite.ts'
@@ -14,7 +15,7 @@ import {
   UserLab,
   type UserMount,
 } from './as-user.ts'
-import { FLISTFS } from './lab.ts'
+import { FLISTFS, PROJECT } from './lab.ts'
 
 // Each test has a deadline of its own; tap's for a whole file would end it without cleaning.
 t.setTimeout(900_000)
@@ -163,6 +164,21 @@ t.test(
     await refused([], /neither root nor fusermount3 is here/, /hint: Install fusermount3 .*package fuse3/, {
       PATH: bare,
     })
+    // Beside a supervisor the device is its own; without one it is closed once, and what is said is why.
+    const noted = await lab.run(
+      '/usr/bin/env',
+      ['-u', 'NODE_OPTIONS', process.execPath, join(PROJECT, 'bin/flistfs.ts'), 'demo'],
+      {
+        env: { ...lab.env, PATH: bare },
+      },
+    )
+    t.equal(noted.code, 1)
+    t.match(
+      noted.stderr,
+      /^flistfs: Cannot mount on .*: neither root nor fusermount3 is here\n {2}hint: Install fusermount3/,
+    )
+    writeFileSync(lab.path('bin/fusermount3'), '#!/bin/sh\n', { mode: 0o700 })
+    await refused([], /you may not run fusermount3 \(EACCES\)/, /hint: Let root add you to the group/, { PATH: bare })
     const foreign = await lab.flistfs('mount', sample.archivePath, '/usr')
     t.equal(foreign.code, 1)
     t.match(foreign.stderr, /fusermount3 says: user has no write access/)
