@@ -1,7 +1,7 @@
 import { Buffer } from 'node:buffer'
 import { closeSync, fstatSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { constants, Script } from 'node:vm'
+import { Script } from 'node:vm'
 
 /*
  * What is published as dist/flistfs.cjs: it runs the program, which lies beside it. Node keeps of a program what it compiled before
@@ -61,7 +61,6 @@ function runKept(filename: string, path: string): void {
   const script = new Script(source, {
     filename,
     ...(cachedData && { cachedData }),
-    importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
   })
   const program = script.runInThisContext() as Wrapped
   program(module.exports as object, require, module, filename, __dirname)

@@ -59,7 +59,9 @@ export async function bundleProgram(root: string, out: string): Promise<void> {
     plugins: [inlined(INLINED, root), bareKoffi(root)],
   } satisfies BuildOptions
   const plugins = [...options.plugins, await lateBuiltins(options)]
-  const { outputFiles } = await build({ ...options, format: 'cjs', plugins, write: false })
+  // Packages by `require`: of an `import()` in what bin/launch.ts compiles Node warns on stderr.
+  const supported = { 'dynamic-import': false }
+  const { outputFiles } = await build({ ...options, supported, format: 'cjs', plugins, write: false })
   const program = outputFiles.map(({ contents }) => Buffer.from(contents))
   const [text] = program
   // One file, of ASCII: it is read as Latin-1.

@@ -1,6 +1,8 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { cpSync, existsSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import { bundleProgram } from '../../scripts/bundle.ts'
@@ -112,4 +114,42 @@ t.test('a mount loads one file, and of Node hardly more than Node itself', { ski
     await mount(name)
   }
   await mount('mended', () => until(() => statSync(kept()).ino !== ino && readFileSync(kept()).length > middle))
+})
+
+t.test('a mount by URL says nothing where it goes well', { skip: NO_MOUNT }, async (t) => {
+  const dir = t.testdir({ at: {} })
+  symlinkSync(join(PROJECT, 'node_modules'), join(dir, 'node_modules'))
+  await bundleProgram(PROJECT, join(dir, 'dist'))
+  const sample = join(PROJECT, 'fixtures/sample')
+  const server = createServer((request, response) => {
+    if (request.url === '/debian.fl') response.end(readFileSync(join(sample, 'debian.fl')))
+    else response.writeHead(404).end()
+  }).listen(0, '127.0.0.1')
+  t.teardown(() => server.close())
+  await once(server, 'listening', { signal: AbortSignal.timeout(DEADLINE_MS) })
+  const { port } = server.address() as AddressInfo
+  const words = ['mount', '--foreground', '--log-level', 'error', '--store', `dir:${sample}/store`]
+  const program = [process.execPath, join(dir, 'dist/flistfs.cjs'), ...words]
+  const mount = spawn(
+    'env',
+    ['-u', 'NODE_OPTIONS', ...program, `http://127.0.0.1:${port}/debian.fl`, join(dir, 'at')],
+    {
+      env: {
+        PATH: process.env['PATH'],
+        HOME: dir,
+        FLISTFS_RUNTIME: join(dir, 'run'),
+        FLISTFS_CACHE: join(dir, 'cache'),
+        FLISTFS_CONFIG: '',
+        NODE_COMPILE_CACHE: join(dir, 'compiled'),
+      },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    },
+  )
+  t.teardown(() => mount.kill('SIGKILL'))
+  const ended = once(mount, 'exit', { signal: AbortSignal.timeout(DEADLINE_MS) })
+  let said = ''
+  mount.stderr.on('data', (bytes) => (said += String(bytes)))
+  mount.stdout.once('data', () => mount.kill('SIGINT'))
+  t.strictSame(await ended, [0, null])
+  t.equal(said, '')
 })
