@@ -221,7 +221,12 @@ export class CachedReader implements BlockReader {
   #leave(flight: Flight, waiter: Waiter): void {
     if (!flight.waiters.delete(waiter)) return
     waiter.reject(interrupted(flight.ref))
-    if (flight.waiters.size === 0) this.#abandon(flight)
+    if (flight.waiters.size > 0) return
+    // Whose time was over comes again at once, because the kernel asks twice: he would wait as long again.
+    const reason: unknown = waiter.signal.reason
+    const isLate = reason instanceof FlistError && reason.code === 'FLIST_TIMEOUT'
+    if (isLate && this.#isCurrent(flight)) this.#remember(flight.name, reason)
+    this.#abandon(flight)
   }
 
   #abandon(flight: Flight): void {

@@ -162,6 +162,31 @@ void t.test('get() remembers a failure for a moment', async (t) => {
   await cache.close()
 })
 
+void t.test('get() remembers for a moment that the last reader waited in vain', async (t) => {
+  let now = 1000
+  const cache = await openCache(t.testdir())
+  const one = await block('late')
+  const inner = countingReader([one], 60_000)
+  const reader = new CachedReader(cache, inner, { ...OPTIONS, now: () => now })
+  const [first, second] = [new AbortController(), new AbortController()]
+  const late = new FlistError('FLIST_TIMEOUT', 'Cannot read "a" within 1 ms')
+  const both = [first, second].map(({ signal }) => reader.get(one.ref, undefined, signal))
+  for (const waiting of both) waiting.catch(() => undefined)
+  while (inner.fetched.length < 1) await new Promise(setImmediate)
+  first.abort(late)
+  await t.rejects(both[0]!, { code: 'FLIST_INTERRUPTED' })
+  t.equal(reader.stateOf(one.ref), 'fetching', 'another still waits')
+  second.abort(late)
+  await t.rejects(both[1]!, { code: 'FLIST_INTERRUPTED' })
+  t.equal(reader.stateOf(one.ref), 'failed')
+  const again = await reader.get(one.ref, undefined, NEVER).catch((error: unknown) => error)
+  t.equal(again, late)
+  t.equal(inner.fetched.length, 1)
+  now += 2001
+  t.equal(reader.stateOf(one.ref), 'absent')
+  await cache.close()
+})
+
 void t.test('get() lets go of failures whose time is over', async (t) => {
   let now = 1000
   const cache = await openCache(t.testdir())
