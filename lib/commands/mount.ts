@@ -5,6 +5,7 @@ import { isKept, MOUNT_TYPE, type MountListing, type ServeOptions, supervisor } 
 import type { ResolvedArchive } from '../store/index.ts'
 import { isAwaited, leaveTerminal, tellSupervisor } from './background.ts'
 import { notifyManager } from '../system/index.ts'
+import { aboutFetched } from './fetched.ts'
 import { freeDirectory } from './free-directory.ts'
 import { policyFiles } from './policy-files.ts'
 import { showProgress } from './progress.ts'
@@ -97,7 +98,11 @@ async function mountOn(
   const { locateIndex } = await import('../flist/index.ts')
   const reading = showProgress(report.progress, 'Reading the archive', () => isatty(2))
   const asked = { cacheDir, digest: request.digest, onProgress: reading.onRows }
-  const { digest, indexPath } = await locateIndex(archive.path, asked, signal).finally(() => reading.end())
+  const { digest, indexPath } = await locateIndex(archive.path, asked, signal)
+    .catch((error: unknown) => {
+      throw aboutFetched(error, archive)
+    })
+    .finally(() => reading.end())
   const policies = policyFiles(request.policy)
   if (policies.length > 0) {
     const asked = { ...archive, digest, indexPath }

@@ -2,6 +2,7 @@ import { isatty } from 'node:tty'
 import { locateIndex, openIndex, type FlistIndex } from '../flist/index.ts'
 import { resolveArchive } from '../store/index.ts'
 import { cacheDirOf } from './cache.ts'
+import { aboutFetched } from './fetched.ts'
 import { showProgress } from './progress.ts'
 
 /** Which archive, and what says where it is found. */
@@ -49,7 +50,10 @@ export async function openArchive(
   try {
     const { onProgress } = fetching
     const found = await resolveArchive(words.archive, { hub, digest, cacheDir, onProgress, onWarning }, signal)
-    const located = await locateIndex(found.path, { cacheDir, digest, onProgress: reading.onRows }, signal)
+    const asked = { cacheDir, digest, onProgress: reading.onRows }
+    const located = await locateIndex(found.path, asked, signal).catch((error: unknown) => {
+      throw aboutFetched(error, found)
+    })
     const index = openIndex(located.indexPath, located.digest)
     return { ...found, index, indexPath: located.indexPath, cacheDir, [Symbol.dispose]: () => index.close() }
   } finally {

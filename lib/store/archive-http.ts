@@ -1,5 +1,7 @@
 import type { Dispatcher } from 'undici'
-import { FlistError, LIMITS, systemReason } from '../base/index.ts'
+import { FlistError, LIMITS, systemCode } from '../base/index.ts'
+import { networkReason } from './network-reason.ts'
+import { untrustedReason } from './tls-errors.ts'
 
 /** The URL for people and files: no user, no password, no query (tokens are found there too). */
 export function redactUrl(url: URL): string {
@@ -90,12 +92,17 @@ export function asFetchError(error: unknown, url: URL, signal: AbortSignal): Fli
     return new FlistError('FLIST_INTERRUPTED', `Cannot fetch "${redactUrl(url)}": interrupted`, { cause: error })
   }
   const timedOut = error instanceof Error && (error.name === 'TimeoutError' || error.name.endsWith('TimeoutError'))
-  const why = timedOut ? 'no answer in time' : systemReason(error)
+  const code = systemCode(error)
+  const untrusted = untrustedReason(code)
+  const why = timedOut ? 'no answer in time' : untrusted === undefined ? networkReason(error) : `${untrusted} (${code})`
   return new FlistError(
     timedOut ? 'FLIST_TIMEOUT' : 'FLIST_STORE_UNREACHABLE',
     `Cannot fetch "${redactUrl(url)}": ${why}`,
     {
-      hint: 'Check the address and the network',
+      hint:
+        untrusted === undefined
+          ? 'Check the address and the network'
+          : 'Name the authority that signed it in FLISTFS_CA_FILE; check the clock and the host',
       cause: error,
     },
   )

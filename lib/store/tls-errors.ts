@@ -23,6 +23,11 @@ export function isTlsCode(code: string): boolean {
   return Object.hasOwn(UNTRUSTED, code) || code.startsWith('ERR_SSL_')
 }
 
+/** Why a certificate is not believed; undefined: the code says something else. */
+export function untrustedReason(code: string): string | undefined {
+  return UNTRUSTED[code]
+}
+
 /** None of these passes by waiting. */
 export function tlsError(name: string, code: string): FlistError {
   const why = UNTRUSTED[code]

@@ -3,6 +3,7 @@ import type { SecureContext } from 'node:tls'
 import type { Dispatcher } from 'undici'
 import { FlistError, LIMITS, systemCode } from '../base/index.ts'
 import { openDispatcher } from './dispatcher.ts'
+import { networkReason } from './network-reason.ts'
 import { abortError, DENIED_HINT, PROTOCOL_HINT, RetryAfter, storeError, UNREACHABLE_HINT } from './store-errors.ts'
 import { isTlsCode, tlsError } from './tls-errors.ts'
 
@@ -165,7 +166,7 @@ function unreachable(name: string, error: unknown, isTls: boolean): FlistError {
   if (isTlsCode(code)) return tlsError(name, code)
   if (error instanceof Error && error.name === 'HTTPParserError')
     return storeError('FLIST_STORE_PROTOCOL', name, 'it does not speak HTTP', PROTOCOL_HINT)
-  const why = REASONS[code] ?? (code || 'the connection broke')
+  const why = networkReason(error)
   // Many servers that want a certificate of ours only hang up.
   const hint = code === 'UND_ERR_SOCKET' && isTls ? `${UNREACHABLE_HINT}; ${CERTIFICATE_HINT}` : UNREACHABLE_HINT
   return storeError('FLIST_STORE_UNREACHABLE', name, why, hint)
@@ -173,16 +174,3 @@ function unreachable(name: string, error: unknown, isTls: boolean): FlistError {
 
 const CERTIFICATE_HINT = 'if it wants a certificate of ours, add `?cert-file=FILE&key-file=FILE`'
 const PROXY_HINT = 'Check the variables http_proxy, https_proxy and no_proxy'
-
-const REASONS: Readonly<Record<string, string>> = {
-  ECONNREFUSED: 'nobody listens there (ECONNREFUSED)',
-  ENOTFOUND: 'its host is unknown (ENOTFOUND)',
-  UND_ERR_ABORTED: 'the proxy refused to connect to it',
-  UND_ERR_PRX_CONN: 'the proxy broke the connection',
-  UND_ERR_PRX_TLS: 'the certificate of the proxy is not its own',
-  UND_ERR_CONNECT_TIMEOUT: 'no connection in time',
-  UND_ERR_HEADERS_TIMEOUT: 'no answer in time',
-  UND_ERR_BODY_TIMEOUT: 'the answer stalled',
-  UND_ERR_SOCKET: 'the connection broke',
-  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: 'the answer is shorter than announced',
-}

@@ -237,7 +237,10 @@ t.test('resolveArchive() believes no answer that is cut, empty or too large', as
     '/empty': file(Buffer.alloc(0)),
     '/large': (_, response) => void response.writeHead(200, { 'content-length': String(2 ** 40) }).write('x'),
   }
-  await t.rejects(resolveArchive(`${hub.origin}/cut`, at, signal), { code: 'FLIST_STORE_UNREACHABLE' })
+  await t.rejects(resolveArchive(`${hub.origin}/cut`, at, signal), {
+    code: 'FLIST_STORE_UNREACHABLE',
+    message: /the connection broke/,
+  })
   await t.rejects(resolveArchive(`${hub.origin}/empty`, at, signal), { code: 'FLIST_NOT_FOUND' })
   await t.rejects(resolveArchive(`${hub.origin}/large`, at, signal), { code: 'FLIST_LIMIT' })
   t.strictSame(readdirSync(join(at.cacheDir, 'v1/archives')), [])

@@ -87,14 +87,12 @@ void t.test('an authority of our own', { skip: NO_OPENSSL }, async (t) => {
     code: 'FLIST_STORE_DENIED',
     message: /TLS files/,
   })
+  const options = { cacheDir: t.testdir({}), hub: undefined, digest: undefined }
+  const distrust = { code: 'FLIST_STORE_UNREACHABLE', message: /nobody we trust signed/, hint: /FLISTFS_CA_FILE/ }
+  await t.rejects(resolveArchive(`https://${host}/a.fl`, options, NEVER), distrust)
   setting(t, 'FLISTFS_CA_FILE', path('ca.pem'))
   t.ok(await (await open(t, `https://${host}`, false)).get(id, NEVER), 'the variable holds for all')
-  const cacheDir = t.testdir({})
-  const archive = await resolveArchive(
-    `https://${host}/a.fl`,
-    { cacheDir, hub: undefined, digest: undefined, onProgress: undefined, onWarning: () => undefined },
-    NEVER,
-  )
+  const archive = await resolveArchive(`https://${host}/a.fl`, options, NEVER)
   t.ok(readFileSync(archive.path).equals(block.stored), 'for archives too')
 })
 

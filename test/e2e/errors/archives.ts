@@ -95,6 +95,30 @@ export const ARCHIVE_CASES: readonly ErrorCase[] = [
     hint: /\.fl or \.flist/,
   },
   {
+    code: 'FLIST_FORMAT_UNKNOWN',
+    when: 'the server sends a web page',
+    provoke: async (place) => {
+      const hub = await webServer(place, (_request, response) => void response.end('<html>Welcome</html>'))
+      return inspect(place, 'me/app.flist', '--hub', hub)
+    },
+    says: /read "me\/app\.flist": it is neither/,
+    hint: /a web page in the place of the archive/,
+  },
+  {
+    code: 'FLIST_ARCHIVE_DAMAGED',
+    when: 'the server has a damaged archive',
+    provoke: async (place) => {
+      const half = readFileSync(SAMPLE).subarray(0, readFileSync(SAMPLE).length >> 1)
+      const url = await webServer(place, (request, response) => {
+        if (request.url === '/half.fl') response.end(half)
+        else response.writeHead(404).end()
+      })
+      return inspect(place, `${url}/half.fl`)
+    },
+    says: /"http:[^"]*\/half\.fl"/,
+    hint: /Fetch the archive again/,
+  },
+  {
     code: 'FLIST_ARCHIVE_DAMAGED',
     when: 'an fl archive was cut in the middle',
     provoke: (place) => {

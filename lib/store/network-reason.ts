@@ -1,0 +1,18 @@
+import { systemCode, systemReason } from '../base/index.ts'
+
+const REASONS: Readonly<Record<string, string>> = {
+  UND_ERR_ABORTED: 'the proxy refused to connect to it',
+  UND_ERR_PRX_CONN: 'the proxy broke the connection',
+  UND_ERR_PRX_TLS: 'the certificate of the proxy is not its own',
+  UND_ERR_CONNECT_TIMEOUT: 'no connection in time',
+  UND_ERR_HEADERS_TIMEOUT: 'no answer in time',
+  UND_ERR_BODY_TIMEOUT: 'the answer stalled',
+  UND_ERR_SOCKET: 'the connection broke',
+  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: 'the answer is shorter than announced',
+}
+
+/** Why nothing came over HTTP, for people. By the code alone: undici's errors may carry the request's headers. */
+export function networkReason(error: unknown): string {
+  const code = systemCode(error)
+  return REASONS[code] ?? (code === '' ? 'the connection broke' : systemReason(error))
+}
