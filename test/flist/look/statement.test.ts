@@ -228,8 +228,7 @@ void t.test('signedStatement() tells trees apart', async (t) => {
       const own = await stated(a)
       for (const tree of [b, mixed as Plain[]]) {
         const isSame = canonical(a) === canonical(tree)
-        if ((own === (await stated(tree))) !== isSame)
-          throw new Error(`${canonical(a)} ${canonical(tree)}`)
+        if ((own === (await stated(tree))) !== isSame) throw new Error(`${canonical(a)} ${canonical(tree)}`)
       }
     }),
     { seed: SEED, numRuns: RUNS },
