@@ -18,8 +18,8 @@ export function serversOf(supervisor: number): number[] {
     .filter((pid) => !proc(`${pid}/cmdline`).includes('bin/supervise'))
 }
 
-/** Bytes: `VmHWM`, the most it ever had, or `VmRSS`, what it has. */
-export function memoryOf(pid: number, what: 'VmHWM' | 'VmRSS'): number {
+/** Bytes: `VmHWM`, the most it ever had, `VmRSS`, what it has, or `RssAnon`, what of that is no page of a file. */
+export function memoryOf(pid: number, what: 'VmHWM' | 'VmRSS' | 'RssAnon'): number {
   return Number(new RegExp(`${what}:\\s+(\\d+)`).exec(proc(`${pid}/status`))?.[1] ?? 0) * 1024
 }
 

@@ -53,7 +53,9 @@ export class Torture {
   #peakBytes = 0
   #endBytes: number[] = []
   /** Resident bytes of all servers together, each second. */
-  readonly #samples: number[] = []
+  readonly #resident: number[] = []
+  /** What of that is their own: pages of files go as the kernel needs them. */
+  readonly #own: number[] = []
   #endAt = 0
 
   constructor(lab: Lab, options: TortureOptions) {
@@ -121,23 +123,13 @@ export class Torture {
       `${kills} kills, ${upgrades} upgrades (slowest ${this.#upgradeMs} ms), ${torments} torments, ${asked} requests to the stores`,
       `longest stall ${ms} ms (${operation} of "${path}" until ${at})`,
       `memory of a server: peak ${toMib(this.#peakBytes)}, at the end ${this.#endBytes.map(toMib).join(' and ')}`,
-      ...(this.#options.calm ? [`memory by tenths of the time: ${this.#tenths().map(toMib).join(', ')}`] : []),
+      ...(this.#options.calm ? [byTenths('resident', this.#resident), byTenths('of its own', this.#own)] : []),
     ]
-  }
-
-  /** Medians of each tenth of the run. */
-  #tenths(): number[] {
-    const size = Math.floor(this.#samples.length / TENTHS)
-    if (size === 0) return []
-    return Array.from({ length: TENTHS }, (_, nth) => {
-      const part = this.#samples.slice(nth * size, (nth + 1) * size).toSorted((a, b) => a - b)
-      return part[size >> 1] ?? 0
-    })
   }
 
   /** The first tenth fills tables and caches; from then on memory stays what it is. */
   #checkFlat(): void {
-    const [, second = 0, ...rest] = this.#tenths()
+    const [, second = 0, ...rest] = tenths(this.#own)
     const last = Math.max(0, ...rest.slice(-2))
     if (last > second + GROWTH_MAX) this.fault(`memory grew from ${toMib(second)} to ${toMib(last)}`)
   }
@@ -257,7 +249,8 @@ export class Torture {
       const pids = new Set(victims.flatMap(({ supervisor }) => serversOf(supervisor)))
       for (const pid of pids) this.#peakBytes = Math.max(this.#peakBytes, memoryOf(pid, 'VmHWM'))
       if (Date.now() >= sampleAt) {
-        this.#samples.push([...pids].reduce((sum, pid) => sum + memoryOf(pid, 'VmRSS'), 0))
+        this.#resident.push(sumOf(pids, 'VmRSS'))
+        this.#own.push(sumOf(pids, 'RssAnon'))
         sampleAt += SAMPLE_MS
       }
       await sleep(200)
@@ -346,6 +339,24 @@ export class Torture {
     this.faults.push(what)
     this.#events.push(faultLine(what, at))
   }
+}
+
+function sumOf(pids: ReadonlySet<number>, what: 'VmRSS' | 'RssAnon'): number {
+  return [...pids].reduce((sum, pid) => sum + memoryOf(pid, what), 0)
+}
+
+/** Medians of each tenth of the run. */
+function tenths(samples: readonly number[]): number[] {
+  const size = Math.floor(samples.length / TENTHS)
+  if (size === 0) return []
+  return Array.from({ length: TENTHS }, (_, nth) => {
+    const part = samples.slice(nth * size, (nth + 1) * size).toSorted((a, b) => a - b)
+    return part[size >> 1] ?? 0
+  })
+}
+
+function byTenths(what: string, samples: readonly number[]): string {
+  return `memory of a server, ${what}, by tenths of the time: ${tenths(samples).map(toMib).join(', ')}`
 }
 
 function toMib(bytes: number): string {
