@@ -1,5 +1,6 @@
 import { Worker } from 'node:worker_threads'
 import { describeError, type Log } from '../base/index.ts'
+import { BUSY_THREAD } from '../system/index.ts'
 import type { MissSink } from './answers.ts'
 import type { FetchMessage, FetchReply, ReadReply } from './fetch-messages.ts'
 import type { PendingRequests } from './pending.ts'
@@ -51,7 +52,7 @@ export class FetchClient {
 
   start(): Worker {
     if (this.#worker !== undefined) return this.#worker
-    const worker = new Worker(this.#url)
+    const worker = new Worker(this.#url, { resourceLimits: BUSY_THREAD })
     worker.on('error', (error) => {
       for (const mount of this.#mounts.values()) mount.complain(describeError(error))
     })

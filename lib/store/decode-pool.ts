@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import { FlistError, LIMITS, type FlistErrorCode } from '../base/index.ts'
+import { BUSY_THREAD } from '../system/index.ts'
 import { codecReady, prepareCodec } from './codec-tools.ts'
 import { decodeBlock } from './codec.ts'
 import { endThread } from './end-thread.ts'
@@ -109,7 +110,7 @@ export class DecodePool {
   }
 
   #openLane(): Lane {
-    const worker = new Worker(this.#url, { name: 'flistfs-decode', execArgv: [] })
+    const worker = new Worker(this.#url, { name: 'flistfs-decode', execArgv: [], resourceLimits: BUSY_THREAD })
     const ended = new Promise((resolve) => worker.once('exit', resolve))
     const lane: Lane = { worker, ended, pending: new Map(), ready: false, watch: undefined }
     worker.on('message', (message: DecodeReply | 'ready') => {

@@ -52,7 +52,7 @@ export {
 export type { FileIdentity } from './files.ts'
 export { aesGcm, GCM } from './aes-gcm.ts'
 export { checkTarget, TemporaryFile } from './temporary-file.ts'
-export { giveBackFreePages, giveBackMemory, keepFreedBlocks } from './memory.ts'
+export { BUSY_THREAD, giveBackFreePages, giveBackMemory, keepFreedBlocks } from './memory.ts'
 export { isNotified, notifyManager, watchdogEveryMs } from './notify.ts'
 export { killProcess, openProcess, takeDescriptor } from './pidfd.ts'
 export { POLLERR, POLLHUP, POLLIN, PollSet } from './poll-set.ts'

@@ -36,6 +36,13 @@ export function keepFreedBlocks(): void {
   keepHeap(PIECE_BYTES_MAX, KEPT_BYTES_MAX)
 }
 
+/**
+ * For threads that work without a rest: objects of the young that they may have, three spaces of 4 MiB. Where most memory lies outside of
+ * the heap, V8 collects all for its sake before the young ones' space is full, and that space grows to 128 MiB meanwhile
+ * (docs/decisions/250).
+ */
+export const BUSY_THREAD = { maxYoungGenerationSizeMb: 12 } as const
+
 type Collector = (options: { type: 'major'; execution: 'sync'; flavor: 'last-resort' }) => void
 
 function collector(): () => void {
