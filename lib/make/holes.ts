@@ -22,8 +22,13 @@ export function findHoles(fd: number, size: number): readonly (readonly [number,
   return holes
 }
 
-/** Whether a block of a file lies in a hole. */
-export function isHole(task: FileTask, index: number): boolean {
-  for (const [from, to] of task.holes) if (index >= from && index < to) return true
-  return false
+/** Whether a block of a file lies in a hole. Holes are in order, and may be as many as blocks: a search, not a walk. */
+export function isHole({ holes }: Pick<FileTask, 'holes'>, index: number): boolean {
+  let [low, high] = [0, holes.length]
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if ((holes[middle]?.[0] ?? 0) <= index) low = middle + 1
+    else high = middle
+  }
+  return index < (holes[low - 1]?.[1] ?? 0)
 }
