@@ -55,13 +55,14 @@ function overlay(lower: TreeNode | undefined, upper: TreeNode): TreeNode {
   const { inode, children } = upper
   const isOpaque = children.delete(OPAQUE_NAME) || takeNotes(inode)
   const below = lower?.isFolder === true && !isOpaque ? new Map(lower.children) : new Map<string, TreeNode>()
+  // All of them first: a folder that is here too must find nothing below it, whichever name comes first.
   for (const [name, node] of Array.from(children)) {
     const hidden = hiddenName(name, node)
-    if (hidden !== undefined) {
-      below.delete(hidden)
-      children.delete(name)
-      continue
-    }
+    if (hidden === undefined) continue
+    below.delete(hidden)
+    children.delete(name)
+  }
+  for (const [name, node] of children) {
     if (node.isFolder) overlay(below.get(name), node)
     else takeNotes(node.inode)
     below.delete(name)
