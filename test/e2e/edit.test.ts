@@ -92,6 +92,8 @@ mountTest('a script is done whole or not at all', {}, async (t, lab) => {
     ['rm -x etc/os-release', 'takes [-r] PATH'],
     ['rm /', 'it is the root'],
     ["rm 'etc", 'a quote is not closed'],
+    ['set-xattr note text etc', 'in none of the namespaces'],
+    [`set-xattr user.${'x'.repeat(251)} text etc`, 'more than 255 bytes'],
     [`put ${lab.path('nothing')} etc`, 'it is not there'],
   ] as const) {
     const script = `rm -r usr/lib\n# a comment\n${last}\n`

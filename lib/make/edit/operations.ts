@@ -1,5 +1,5 @@
 import { displayBytes, FlistError, LIMITS } from '../../base/index.ts'
-import { FILE_TYPE } from '../../flist/index.ts'
+import { checkXattr, FILE_TYPE } from '../../flist/index.ts'
 import type { EditTree, Inode, TreeNode as Node } from './edit-tree.ts'
 import { TreeNode } from './edit-tree.ts'
 
@@ -114,8 +114,10 @@ export class Operations {
 
   /** Undefined: it is removed. */
   setXattr(name: string, value: Buffer | undefined, path: string): void {
+    const key = Buffer.from(name)
+    const why = value === undefined ? undefined : checkXattr(key, value)
+    if (why !== undefined) throw refused('set an attribute of', path, why)
     this.#each(path, false, (inode) => {
-      const key = Buffer.from(name)
       const others = inode.xattrs.filter((xattr) => !xattr.name.equals(key))
       if (value === undefined && others.length === inode.xattrs.length) {
         throw refused('remove an attribute of', path, `it has no "${name}"`)
