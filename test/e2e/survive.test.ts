@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { BlockServer } from './block-server.ts'
 import { type Lab, type Mounted, mountTest, PROJECT, until } from './mounted.ts'
@@ -123,6 +124,41 @@ mountTest('upgrade puts another server in place under readers', {}, async (t, la
   t.equal((await lab.flistfs(['upgrade', lab.dir])).code, 1, 'nothing is mounted there')
   t.equal((await lab.flistfs(['upgrade'])).code, 2)
   await lab.umount(mounted)
+})
+
+mountTest('upgrade --all goes on where one mount cannot be upgraded', {}, async (t, lab) => {
+  const lost = await lab.mount(SAMPLE, { words: ['--own-process'] })
+  const node = lab.path('node')
+  const program = (text: string): void => writeFileSync(node, `#!/bin/sh\n${text}\n`, { mode: 0o755 })
+  const good = `exec '${process.execPath}' "$@"`
+  program(good)
+  const broken = await lab.mount(SAMPLE, { words: ['--own-process'], env: { FLISTFS_NODE: node } })
+  const well = await lab.mount(SAMPLE)
+  const supervisorOf = async ({ directory }: Mounted): Promise<number> => {
+    const { stdout } = await lab.flistfs(['list', '--json'])
+    const listed = JSON.parse(stdout.toString('utf8')) as { directory: string; supervisor: { pid: number } }[]
+    return listed.find((one) => one.directory === directory)?.supervisor.pid ?? Number.NaN
+  }
+  process.kill(await supervisorOf(lost), 'SIGKILL')
+  program('exit 1')
+  const done = await lab.flistfs(['upgrade', '--all', '--json'])
+  t.equal(done.code, 3, done.stderr)
+  const byPlace = new Map(
+    (JSON.parse(done.stdout.toString('utf8')) as { directory: string }[]).map((one) => [one.directory, one]),
+  )
+  t.equal(byPlace.size, 3)
+  t.match(byPlace.get(well.directory), { from: well.pid, to: Number })
+  t.match(byPlace.get(lost.directory), { error: { code: 'FLIST_NOT_PERMITTED', message: /its supervisor is gone$/ } })
+  t.match(byPlace.get(broken.directory), { error: { code: 'FLIST_TIMEOUT', message: /no new server was ready/ } })
+  t.match(done.stderr, `Process ${broken.pid} serves on.`)
+  for (const mounted of [lost, broken, well]) await sumOf(lab, mounted)
+  const alone = await lab.flistfs(['upgrade', lost.directory])
+  t.match(alone, { code: 1, stderr: /its supervisor is gone/ })
+  program(good)
+  t.match(await lab.flistfs(['upgrade', broken.directory]), { code: 0 }, 'once the program is whole')
+  await sumOf(lab, broken)
+  for (const mounted of [lost, broken, well]) await lab.umount(mounted)
+  await until(() => lab.servers().length === 0)
 })
 
 mountTest('a mount whose server cannot go on for now is tried again', {}, async (t, lab) => {

@@ -154,6 +154,11 @@ mountTest('a target that is in use is refused, and a wrong call is', { skip: SKI
     t.match(await lab.run(join(bin, name), wrong), { code: 2, stderr: /: Cannot / }, `${name} ${wrong.join(' ')}`)
   }
   t.match(await lab.run(join(bin, 'g8ufs'), ['--meta', lab.path('none'), lab.folder('x')]), { code: 1 })
+  t.match(await lab.run(join(bin, 'rfs'), []), { code: 2, stderr: /hint: rfs .*mount --meta FILE/ })
+  for (const help of [['--help'], ['-h'], ['mount', '--help'], ['--debug', 'mount', '-h']]) {
+    const { code, stdout } = await lab.run(join(bin, 'rfs'), help)
+    t.match([code, stdout.toString()], [0, /^rfs .*mount --meta FILE (?!.*--storage-url)/], help.join(' '))
+  }
   await daemon.unmount('vm')
   await ended(t, lab, daemon)
 })
