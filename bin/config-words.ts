@@ -10,9 +10,11 @@ export function addConfig(program: Command, context: Context, done: (code: numbe
     const { shownValues } = await import('../lib/commands/config.ts')
     const files = settingsPlaces().map((path) => ({ path, found: existsSync(path) }))
     const settings: { verb: string; option: string; values: string[]; from: string }[] = []
-    for (const command of program.commands.filter((one) => takesSettings(one) && !isHidden(program, one))) {
+    for (const { command, name } of program.commands
+      .filter((one) => takesSettings(one) && !isHidden(program, one))
+      .flatMap(withBelow)) {
       for (const { option, values, from } of await settingsOf(() => program, command)) {
-        settings.push({ verb: command.name(), option: option.long?.slice(2) ?? '', values: shownValues(values), from })
+        settings.push({ verb: name, option: option.long?.slice(2) ?? '', values: shownValues(values), from })
       }
     }
     const rows = settings.map(({ verb: name, option, values, from }) => [name, option, values.join(' '), from])
@@ -21,4 +23,10 @@ export function addConfig(program: Command, context: Context, done: (code: numbe
     context.output.result({ files, settings }, `${text}\n${table(places)}`)
     done(0)
   })
+}
+
+/** A verb and those below it, `cache` and `cache prune`. */
+function withBelow(command: Command): { command: Command; name: string }[] {
+  const name = command.name()
+  return [{ command, name }, ...command.commands.map((below) => ({ command: below, name: `${name} ${below.name()}` }))]
 }

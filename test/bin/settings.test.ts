@@ -142,7 +142,9 @@ t.test('verbs that end or look at a mount read no settings', async (t) => {
 
 t.test('config shows what is in force, where it comes from, and no password', async (t) => {
   const dir = t.testdir({
-    flistfs: { 'config.toml': '[mount]\ntimeout = 7\nstore = "zdb://:secret@localhost:9900/ns"\n' },
+    flistfs: {
+      'config.toml': '[mount]\ntimeout = 7\nstore = "zdb://:secret@localhost:9900/ns"\n[cache]\nolder = "30d"\n',
+    },
   })
   mkdirSync(join(dir, 'run'), { mode: 0o700 })
   const env = {
@@ -168,4 +170,12 @@ t.test('config shows what is in force, where it comes from, and no password', as
     ],
   )
   t.match(await run(), new RegExp(`mount +timeout +7 +${file}:2`))
+  t.match(
+    settings.filter(({ verb }) => verb === 'cache prune'),
+    [
+      { option: 'cache', from: 'FLISTFS_CACHE' },
+      { option: 'older', values: ['30d'], from: `${file}:5` },
+    ],
+    'of verbs below a verb too',
+  )
 })
