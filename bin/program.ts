@@ -1,3 +1,5 @@
+import { isUtf8 } from 'node:buffer'
+import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { FlistError, packageVersion } from '../lib/base/index.ts'
 import { addCompletion } from './completion-words.ts'
@@ -29,6 +31,7 @@ export async function run(words: readonly string[], signal: AbortSignal): Promis
   let code = 0
   const program = buildProgram({ output, signal }, (value) => (code = value), words[0])
   try {
+    refuseBytes(words)
     // All verbs have --json: where none is named, it is not --json that is wrong.
     const isVerb = (word: string): boolean =>
       program.commands.some((one) => one.name() === word || one.alias() === word)
@@ -39,6 +42,15 @@ export async function run(words: readonly string[], signal: AbortSignal): Promis
     if (error instanceof CommanderError) return usageCode(error, output)
     return output.fail(error)
   }
+}
+
+/** Node gives words as text. What is not UTF-8 is lost in it, and would be looked for under a name that it does not have. */
+function refuseBytes(words: readonly string[]): void {
+  const word = words.find((one) => one.includes('\uFFFD'))
+  if (word === undefined || isUtf8(readFileSync('/proc/self/cmdline'))) return
+  throw new FlistError('FLIST_USAGE', `Cannot use "${word}": the word is not UTF-8`, {
+    hint: 'Rename it, or link to it under another name; in an archive name its folder, or give `flistfs find` a pattern',
+  })
 }
 
 /** Help and version are no errors; commander has written them. */

@@ -1,4 +1,5 @@
 import { writeFileSync } from 'node:fs'
+import { FLISTFS } from '../mounted.ts'
 import { SAMPLE } from './archives.ts'
 import { type ErrorCase, flistfs, fresh, SECRET } from './error-case.ts'
 
@@ -33,6 +34,14 @@ export const WORD_CASES: readonly ErrorCase[] = [
     says,
     hint,
   })),
+  {
+    code: 'FLIST_USAGE',
+    when: 'a word is not UTF-8',
+    provoke: (place) =>
+      place.lab.run('sh', ['-c', `exec sh "$0" stat "$1" "$(printf 'caf\\351')" --json`, FLISTFS, SAMPLE]),
+    says: /"caf\ufffd": the word is not UTF-8/,
+    hint: /find/,
+  },
   {
     code: 'FLIST_USAGE',
     when: 'a variable has a wrong value',
