@@ -1,7 +1,7 @@
 import { once } from 'node:events'
-import { Worker } from 'node:worker_threads'
+import { Worker, type WorkerOptions } from 'node:worker_threads'
 import t from 'tap'
-import { giveBackFreePages, giveBackMemory, keepFreedBlocks } from '../../lib/system/index.ts'
+import { BUSY_THREAD, giveBackFreePages, giveBackMemory, keepFreedBlocks } from '../../lib/system/index.ts'
 
 const TRIES_MAX = 20
 
@@ -67,4 +67,13 @@ void t.test('giveBackMemory() empties the pool of free pages that V8 keeps', { s
   const worker = new Worker(new URL('./children/heap-that-was-large.ts', import.meta.url))
   const [{ full, left }] = (await once(worker, 'message')) as [{ full: number; left: number }]
   t.ok(left < full / 2, `${left} of ${full} bytes in pages of V8's size are left`)
+})
+
+void t.test('BUSY_THREAD bounds the young objects of a thread', async (t) => {
+  const url = new URL('./children/young-that-live.ts', import.meta.url)
+  const most = async (options: WorkerOptions): Promise<number> =>
+    ((await once(new Worker(url, options), 'message')) as [number])[0]
+  const [bounded, free] = [await most({ resourceLimits: BUSY_THREAD }), await most({})]
+  t.ok(bounded <= 8 * 1024 * 1024, `two spaces of 4 MiB are ${bounded} bytes`)
+  t.ok(free > bounded, `without a bound they are ${free} bytes`)
 })

@@ -1,5 +1,7 @@
 import t from 'tap'
-import { excerpt, faultLine, faultsOf } from './report.ts'
+import { byTenths, excerpt, faultLine, faultsOf, tenths } from './report.ts'
+
+const MIB = 1024 * 1024
 
 /** One a second. */
 function eventsOf(count: number): string[] {
@@ -30,4 +32,12 @@ t.test('faultsOf() finds the faults of an excerpt again', async (t) => {
     { fault: two, before: [] },
   ])
   t.strictSame(faultsOf('seed 1\npassed'), [])
+})
+
+t.test('byTenths() has the median of each tenth of a run', async (t) => {
+  const samples = Array.from({ length: 109 }, (_, nth) => nth * MIB)
+  samples[3] = 1e12
+  const medians = [5, 15, 25, 35, 45, 55, 65, 75, 85, 95]
+  t.equal(byTenths(samples), medians.map((mib) => `${mib + (mib === 5 ? 1 : 0)} MiB`).join(', '))
+  t.strictSame(tenths(samples.slice(0, 9)), [], 'too few')
 })

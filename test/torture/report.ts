@@ -3,6 +3,8 @@ const FAULTS_MAX = 20
 const EVENTS_BEFORE = 40
 /** Of one event: a fault may have the difference of two trees in it. */
 const CHARACTERS_MAX = 2000
+const TENTHS = 10
+const MIB = 1024 * 1024
 
 /** A fault as a line among the events; `at` is its moment, where it was not now. */
 export function faultLine(what: string, at = new Date().toISOString()): string {
@@ -35,4 +37,22 @@ export function faultsOf(output: string): { readonly fault: string; readonly bef
   const lines = output.split(/\n(?! {4})/)
   const faults = lines.flatMap((line, index) => (/^\S+ FAULT /.test(line) ? [index] : []))
   return faults.map((at, nth) => ({ fault: lines[at] ?? '', before: lines.slice((faults[nth - 1] ?? -1) + 1, at) }))
+}
+
+/** Medians of each tenth of a run; none where there are too few samples. */
+export function tenths(samples: readonly number[]): number[] {
+  const size = Math.floor(samples.length / TENTHS)
+  if (size === 0) return []
+  return Array.from({ length: TENTHS }, (_, nth) => {
+    const part = samples.slice(nth * size, (nth + 1) * size).toSorted((a, b) => a - b)
+    return part[size >> 1] ?? 0
+  })
+}
+
+export function byTenths(bytes: readonly number[]): string {
+  return tenths(bytes).map(toMib).join(', ')
+}
+
+export function toMib(bytes: number): string {
+  return `${Math.round(bytes / MIB)} MiB`
 }

@@ -7,11 +7,10 @@ import { type Lab, type Mounted, PROJECT, until } from '../e2e/lab.ts'
 import type { Stall } from './operations.ts'
 import { descriptorsOf, memoryOf, serversOf, stuck } from './processes.ts'
 import { Random } from './random.ts'
-import { faultLine } from './report.ts'
+import { byTenths, faultLine, tenths, toMib } from './report.ts'
 import { CacheTorment, changeStores } from './torments.ts'
 import { makeTree, type Packed } from './tree.ts'
 
-const MIB = 1024 * 1024
 const DISK_MIB = 700
 const HERD = 200
 /** Milliseconds that readers may need for what they began before the end: a walk reads much, and machines are slow. */
@@ -22,9 +21,8 @@ const PATIENCE = '150s'
 const DESCRIPTORS_MAX = 72
 const SETTLE_MS = 60_000
 const SAMPLE_MS = 1000
-const TENTHS = 10
 /** What readers have on their way differs from moment to moment. */
-const GROWTH_MAX = 48 * MIB
+const GROWTH_MAX = 48 * 1024 * 1024
 
 export interface TortureOptions {
   readonly seconds: number
@@ -123,7 +121,12 @@ export class Torture {
       `${kills} kills, ${upgrades} upgrades (slowest ${this.#upgradeMs} ms), ${torments} torments, ${asked} requests to the stores`,
       `longest stall ${ms} ms (${operation} of "${path}" until ${at})`,
       `memory of a server: peak ${toMib(this.#peakBytes)}, at the end ${this.#endBytes.map(toMib).join(' and ')}`,
-      ...(this.#options.calm ? [byTenths('resident', this.#resident), byTenths('of its own', this.#own)] : []),
+      ...(this.#options.calm
+        ? [
+            `memory of a server by tenths of the time: ${byTenths(this.#resident)}`,
+            `what of that is no page of a file: ${byTenths(this.#own)}`,
+          ]
+        : []),
     ]
   }
 
@@ -343,22 +346,4 @@ export class Torture {
 
 function sumOf(pids: ReadonlySet<number>, what: 'VmRSS' | 'RssAnon'): number {
   return [...pids].reduce((sum, pid) => sum + memoryOf(pid, what), 0)
-}
-
-/** Medians of each tenth of the run. */
-function tenths(samples: readonly number[]): number[] {
-  const size = Math.floor(samples.length / TENTHS)
-  if (size === 0) return []
-  return Array.from({ length: TENTHS }, (_, nth) => {
-    const part = samples.slice(nth * size, (nth + 1) * size).toSorted((a, b) => a - b)
-    return part[size >> 1] ?? 0
-  })
-}
-
-function byTenths(what: string, samples: readonly number[]): string {
-  return `memory of a server, ${what}, by tenths of the time: ${tenths(samples).map(toMib).join(', ')}`
-}
-
-function toMib(bytes: number): string {
-  return `${Math.round(bytes / MIB)} MiB`
 }
