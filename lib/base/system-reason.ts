@@ -2,8 +2,11 @@ import { describeError, systemCode } from './errors.ts'
 
 const REASONS: Readonly<Record<string, string>> = {
   EACCES: 'permission denied',
+  EDQUOT: 'the quota is used up',
   EEXIST: 'a part of the path is no folder',
+  EIO: 'input or output failed',
   EISDIR: 'it is a folder',
+  ENAMETOOLONG: 'the path is too long',
   ENOENT: 'no such file or folder',
   ENOSPC: 'the disk is full',
   ENOTDIR: 'a part of the path is no folder',
@@ -19,6 +22,11 @@ const REASONS: Readonly<Record<string, string>> = {
 /** Why a call of Node's failed, for people: `the disk is full (ENOSPC)`. */
 export function systemReason(error: unknown): string {
   const code = systemCode(error)
+  return code === '' ? describeError(error) : codeReason(code)
+}
+
+/** The same of an error's code. */
+export function codeReason(code: string): string {
   const reason = REASONS[code]
-  return reason === undefined ? code || describeError(error) : `${reason} (${code})`
+  return reason === undefined ? code : `${reason} (${code})`
 }

@@ -2,7 +2,7 @@ import { constants } from 'node:fs'
 import { access } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { isatty } from 'node:tty'
-import { FlistError, systemCode } from '../base/index.ts'
+import { FlistError, systemReason } from '../base/index.ts'
 import type { PackedImage } from '../make/index.ts'
 import { type BlockFormat, parseStoreRoute } from '../store/index.ts'
 import { checkTarget } from '../system/index.ts'
@@ -106,7 +106,7 @@ async function fetchImage(name: string, words: ConvertWords, report: ArchiveRepo
 /** Said before anything is fetched. */
 async function checkFolder(archive: string): Promise<void> {
   await access(dirname(archive), constants.W_OK).catch((cause: unknown) => {
-    throw new FlistError('FLIST_SYSTEM', `Cannot write the archive "${archive}": ${systemCode(cause)}`, {
+    throw new FlistError('FLIST_SYSTEM', `Cannot write the archive "${archive}": ${systemReason(cause)}`, {
       hint: 'Name a file in a folder that is there and that you may write to',
       cause,
     })

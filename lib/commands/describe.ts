@@ -23,7 +23,11 @@ export async function tagArchive(
   if (request.set.length === 0 && request.remove.length === 0) return index.tags
   const tags = new Map(Object.entries(index.tags))
   for (const name of request.remove) {
-    if (!tags.delete(name)) throw new FlistError('FLIST_USAGE', `Cannot remove the tag "${name}": it is not there`)
+    if (!tags.delete(name)) {
+      throw new FlistError('FLIST_USAGE', `Cannot remove the tag "${name}": it is not there`, {
+        hint: 'See what is there: flistfs tag ARCHIVE',
+      })
+    }
   }
   for (const words of request.set) {
     const [, name = '', value = ''] = /^([^=]+)=([^]*)$/.exec(words) ?? []

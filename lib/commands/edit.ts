@@ -146,7 +146,10 @@ class Editing {
     )
     const { index } = this.#archive
     const isFolder = statSync(source, { throwIfNoEntry: false })?.isDirectory()
-    if (isFolder === undefined) throw new FlistError('FLIST_NOT_FOUND', `Cannot put "${source}": it is not there`)
+    if (isFolder === undefined)
+      throw new FlistError('FLIST_NOT_FOUND', `Cannot put "${source}": it is not there`, {
+        hint: 'Name a file or a folder of this machine',
+      })
     const base = basename(resolve(source))
     const one = join(dir, 'one')
     if (!isFolder) {

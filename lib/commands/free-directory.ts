@@ -1,5 +1,5 @@
 import { realpathSync, statSync } from 'node:fs'
-import { describeError, FlistError, systemCode } from '../base/index.ts'
+import { FlistError, systemCode, systemReason } from '../base/index.ts'
 import {
   clearDead,
   isMountOf,
@@ -86,7 +86,7 @@ function checkDirectory(name: string): string | undefined {
     if (code === 'ENOTCONN') return undefined
     throw new FlistError(
       'FLIST_MOUNT_FAILED',
-      `Cannot mount on "${name}": ${code === 'ENOENT' ? 'no such folder' : code || describeError(error)}`,
+      `Cannot mount on "${name}": ${code === 'ENOENT' ? 'no such folder' : systemReason(error)}`,
       {
         ...(code === 'ENOENT' ? { hint: `Make the folder first: mkdir -p ${name}` } : {}),
         cause: error,

@@ -7,6 +7,7 @@ import { isAwaited, leaveTerminal, tellSupervisor } from './background.ts'
 import { notifyManager } from '../system/index.ts'
 import { aboutFetched } from './fetched.ts'
 import { freeDirectory } from './free-directory.ts'
+import { refuseHidden } from './hidden.ts'
 import { policyFiles } from './policy-files.ts'
 import { showProgress } from './progress.ts'
 import { refuseMounted, zeroOsNames } from './zero-os.ts'
@@ -146,6 +147,7 @@ async function mountOn(
     onReady: readiness(result, report),
     signal,
   }
+  refuseHidden(words)
   if (revived !== undefined && isAwaited() && !request.ownProcess) {
     const { goOnAs } = await import('./kept-mount.ts')
     if (goOnAs(revived, words)) return 0

@@ -34,11 +34,13 @@ export async function mountThrough(
   const { words, served, checked } = plan
   const { rw, suid, dev, allowOther, noexec, source, subtype, directory, digest } = words
   const mounted: string[] = []
+  let claimed = false
   try {
     if (rw !== undefined) {
       requireOverlay(directory)
       removeElderChanges(plan.words.cacheDir)
       claimChanges(changesOf(plan), digest, ownerOf(plan))
+      claimed = true
       mkdirSync(served)
     }
     await host.take(plan, signal)
@@ -57,7 +59,7 @@ export async function mountThrough(
     // Nobody was told of this mount: it goes at once.
     for (const path of mounted.toReversed()) await takeAway(path, MNT.DETACH)
     await host.drop()
-    await leaveChanges(plan)
+    if (claimed) await leaveChanges(plan)
     throw error
   }
 }

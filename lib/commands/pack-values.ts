@@ -1,5 +1,5 @@
 import { readFileSync, statSync } from 'node:fs'
-import { FlistError, systemCode } from '../base/index.ts'
+import { FlistError, systemReason } from '../base/index.ts'
 
 const ID_MAX = 0xffff_ffff
 const ACCOUNTS = { user: '/etc/passwd', group: '/etc/group' } as const
@@ -48,6 +48,6 @@ function timeOfFile(path: string): Moment {
     const nanoseconds = ((mtimeNs % 1_000_000_000n) + 1_000_000_000n) % 1_000_000_000n
     return { seconds: Number((mtimeNs - nanoseconds) / 1_000_000_000n), nanoseconds: Number(nanoseconds) }
   } catch (error) {
-    throw new FlistError('FLIST_USAGE', `Cannot take the time of "${path}": ${systemCode(error)}`)
+    throw new FlistError('FLIST_USAGE', `Cannot take the time of "${path}": ${systemReason(error)}`)
   }
 }

@@ -84,7 +84,10 @@ export function take(file: SetupFile): void {
 function failed(action: string, cause: unknown): FlistError {
   const code = systemCode(cause)
   if (code === 'EACCES' || code === 'EPERM') {
-    return new FlistError('FLIST_NOT_PERMITTED', `Cannot ${action}: ${code}`, { hint: 'Run this as root', cause })
+    return new FlistError('FLIST_NOT_PERMITTED', `Cannot ${action}: ${systemReason(cause)}`, {
+      hint: 'Run this as root',
+      cause,
+    })
   }
   return new FlistError('FLIST_SYSTEM', `Cannot ${action}: ${systemReason(cause)}`, {
     hint: 'Make the place writable, or name another with --prefix',

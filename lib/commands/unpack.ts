@@ -1,6 +1,6 @@
 import { writeSync } from 'node:fs'
 import { isatty } from 'node:tty'
-import { FlistError, type Log, systemCode } from '../base/index.ts'
+import { FlistError, type Log, systemReason } from '../base/index.ts'
 import { type UnpackRequest, type UnpackResult, unpackTar, type UnpackTarResult, unpackTree } from '../make/index.ts'
 import { checkTarget, TemporaryFile } from '../system/index.ts'
 import type { Sink } from './look.ts'
@@ -113,7 +113,10 @@ class TarFile implements Disposable {
       return work()
     } catch (cause) {
       if (cause instanceof FlistError) throw cause
-      throw new FlistError('FLIST_SYSTEM', `Cannot write "${this.#path}": ${systemCode(cause)}`, { cause })
+      throw new FlistError('FLIST_SYSTEM', `Cannot write "${this.#path}": ${systemReason(cause)}`, {
+        hint: 'Name a file in a folder that is there, with room on its disk',
+        cause,
+      })
     }
   }
 }

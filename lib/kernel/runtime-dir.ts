@@ -1,7 +1,7 @@
-import { lstatSync, mkdirSync, readdirSync, readlinkSync } from 'node:fs'
+import { lstatSync, readdirSync, readlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { FlistError, ownsSystem, systemCode } from '../base/index.ts'
+import { FlistError, makeFolder, ownsSystem, systemCode, systemReason } from '../base/index.ts'
 
 /** Where records and control sockets lie: $FLISTFS_RUNTIME, or /run/flistfs for root, or a folder of the user's own. */
 export function runtimeDir(): string {
@@ -22,7 +22,14 @@ function namespaceNumber(): string {
 /** Makes the folder, for us alone. Throws FLIST_NOT_PERMITTED when someone else made it: under /tmp anyone could. */
 export function prepareRuntimeDir(): string {
   const dir = runtimeDir()
-  mkdirSync(dir, { recursive: true, mode: 0o700 })
+  try {
+    makeFolder(dir, 0o700)
+  } catch (cause) {
+    throw new FlistError('FLIST_NOT_PERMITTED', `Cannot use "${dir}" for records of mounts: ${systemReason(cause)}`, {
+      hint: 'Name a folder of your own in FLISTFS_RUNTIME',
+      cause,
+    })
+  }
   checkOwner(dir)
   return dir
 }

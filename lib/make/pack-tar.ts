@@ -1,5 +1,5 @@
 import { createReadStream, statSync } from 'node:fs'
-import { displayBytes, FlistError, systemCode } from '../base/index.ts'
+import { displayBytes, FlistError, systemCode, systemReason } from '../base/index.ts'
 import { decompressed, type ImageInode, ImageTree, TarReader, type TarEntry } from '../oci/index.ts'
 import { ArchiveMaker } from './archive-maker.ts'
 import { excluder } from './exclude.ts'
@@ -76,7 +76,14 @@ async function* bytesOf(source: string, onRead: (bytes: number) => void): AsyncG
   } catch (cause) {
     const code = systemCode(cause)
     const isAbsent = code === 'ENOENT' || code === 'ENOTDIR'
-    throw new FlistError(isAbsent ? 'FLIST_NOT_FOUND' : 'FLIST_SYSTEM', `Cannot pack "${source}": ${code}`, { cause })
+    throw new FlistError(
+      isAbsent ? 'FLIST_NOT_FOUND' : 'FLIST_SYSTEM',
+      `Cannot pack "${source}": ${systemReason(cause)}`,
+      {
+        hint: 'Name a folder that you may read, or a tar',
+        cause,
+      },
+    )
   }
 }
 

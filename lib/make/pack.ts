@@ -1,5 +1,5 @@
 import { constants } from 'node:fs'
-import { errnoName, FlistError } from '../base/index.ts'
+import { codeReason, errnoName, FlistError } from '../base/index.ts'
 import type { FlistIndex } from '../flist/index.ts'
 import { parseStoreUrl } from '../store/index.ts'
 import { closeFd, type FileIdentity, FileStat, openPath } from '../system/index.ts'
@@ -82,7 +82,7 @@ function openSource(source: string): number {
   if (fd >= 0) return fd
   const code = errnoName(-fd)
   const isAbsent = code === 'ENOENT' || code === 'ENOTDIR'
-  throw new FlistError(isAbsent ? 'FLIST_NOT_FOUND' : 'FLIST_SYSTEM', `Cannot pack "${source}": ${code}`, {
+  throw new FlistError(isAbsent ? 'FLIST_NOT_FOUND' : 'FLIST_SYSTEM', `Cannot pack "${source}": ${codeReason(code)}`, {
     hint: 'Name a folder that you may read, or a tar',
   })
 }

@@ -1,4 +1,4 @@
-import { displayBytes, errnoName } from '../base/index.ts'
+import { codeReason, displayBytes, errnoName } from '../base/index.ts'
 
 /** Something that is not in the archive as it was, or not at all. */
 export interface Problem {
@@ -28,6 +28,6 @@ export class Problems {
     if (code === 'ENOENT' || code === 'ENOTDIR') this.add(path, 'vanished', 'it vanished while the tree was read')
     else if (errno < 0 || code === 'ELOOP')
       this.add(path, 'changed', 'it was replaced by something else while the tree was read')
-    else this.add(path, 'unreadable', `it cannot be read: ${code}`)
+    else this.add(path, 'unreadable', `it cannot be read: ${codeReason(code)}`)
   }
 }

@@ -1,8 +1,12 @@
-import { FlistError, systemCode } from '../base/index.ts'
+import { codeReason, FlistError, systemCode } from '../base/index.ts'
 
 /** What is thrown where an archive cannot be written: FLIST_SYSTEM for what the system said, else the error as it is. */
 export function unwritable(archive: string, error: unknown): unknown {
-  const why = systemCode(error)
-  if (error instanceof FlistError || why === '') return error
-  return new FlistError('FLIST_SYSTEM', `Cannot write the archive "${archive}": ${why}`, { cause: error })
+  const code = systemCode(error)
+  if (error instanceof FlistError || code === '') return error
+  return new FlistError('FLIST_SYSTEM', `Cannot write the archive "${archive}": ${codeReason(code)}`, {
+    hint:
+      code === 'ENOSPC' ? 'Make room there, or name a file elsewhere' : 'Name a file in a folder that you may write to',
+    cause: error,
+  })
 }

@@ -1,6 +1,6 @@
 import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
-import { FlistError, systemCode } from '../base/index.ts'
+import { FlistError, systemCode, systemReason } from '../base/index.ts'
 import { checked, type Digest, digestMismatch } from './digest.ts'
 
 const READ_BYTES = 512 * 1024
@@ -60,7 +60,7 @@ export function cannotRead(path: string, error: unknown): FlistError {
   const isAbsent = code === 'ENOENT' || code === 'ENOTDIR' || code === 'EISDIR'
   return new FlistError(
     isAbsent ? 'FLIST_NOT_FOUND' : 'FLIST_SYSTEM',
-    `Cannot read "${path}": ${code || String(error)}`,
+    `Cannot read "${path}": ${systemReason(error)}`,
     {
       hint: isAbsent ? 'Check the path of the image' : 'Check the disk, and who may read the file',
       cause: error,

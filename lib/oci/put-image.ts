@@ -2,7 +2,7 @@ import { createWriteStream } from 'node:fs'
 import { pipeline } from 'node:stream/promises'
 import { createGzip } from 'node:zlib'
 import { createHash } from 'node:crypto'
-import { FlistError, systemCode } from '../base/index.ts'
+import { FlistError, systemCode, systemReason } from '../base/index.ts'
 import { type Digest, digestOf } from './digest.ts'
 import { imageDamaged } from './image-error.ts'
 import type { LocalBytes } from './local-bytes.ts'
@@ -78,7 +78,10 @@ export async function putImage(text: string, options: PutImageOptions, signal: A
     // The pipeline may have packed it into an error of its own.
     signal.throwIfAborted()
     if (error instanceof FlistError || systemCode(error) === '') throw error
-    throw new FlistError('FLIST_SYSTEM', `Cannot write the image "${text}": ${systemCode(error)}`, { cause: error })
+    throw new FlistError('FLIST_SYSTEM', `Cannot write the image "${text}": ${systemReason(error)}`, {
+      hint: 'Name a place that you may write, with room on its disk',
+      cause: error,
+    })
   } finally {
     await spool.clear()
   }

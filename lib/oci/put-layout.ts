@@ -1,8 +1,8 @@
 import { constants, createWriteStream, writeFileSync } from 'node:fs'
-import { copyFile, mkdir, readFile } from 'node:fs/promises'
+import { copyFile, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
-import { systemCode } from '../base/index.ts'
+import { makeFolder, systemCode } from '../base/index.ts'
 import { TemporaryFile } from '../system/index.ts'
 import { blobName } from './layout.ts'
 import { readLocal } from './local-bytes.ts'
@@ -20,7 +20,7 @@ export async function putLayout(
   parts: ImageParts,
   signal: AbortSignal,
 ): Promise<void> {
-  await mkdir(join(folder, 'blobs/sha256'), { recursive: true })
+  makeFolder(join(folder, 'blobs/sha256'))
   const layer = join(folder, blobName(parts.layerDigest))
   await publish(layer, (temporary) => copyFile(parts.layer.path, temporary.path, constants.COPYFILE_FICLONE))
   signal.throwIfAborted()

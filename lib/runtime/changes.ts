@@ -1,6 +1,16 @@
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { bootId, describeError, FlistError, isOtherBoot, linkOf, namesIn, systemCode } from '../base/index.ts'
+import {
+  bootId,
+  describeError,
+  FlistError,
+  isOtherBoot,
+  linkOf,
+  makeFolder,
+  namesIn,
+  systemCode,
+  systemReason,
+} from '../base/index.ts'
 import { isAlive, listMounts, passingChangesDir, type ProcessName } from '../kernel/index.ts'
 
 const OWNER = 'in-use'
@@ -14,12 +24,12 @@ export function claimChanges(changes: string, digest: string, owner: ProcessName
   const holder = listMounts().find(({ rw, state }) => rw?.upper === changes && state !== 'leaving')
   if (holder !== undefined) throw inUse(changes, `by the mount on "${holder.directory}"`)
   try {
-    mkdirSync(changes, { recursive: true })
+    makeFolder(changes)
     takeOwner(changes, owner)
     checkArchive(changes, digest, owner)
   } catch (error) {
     if (error instanceof FlistError) throw error
-    throw new FlistError('FLIST_MOUNT_FAILED', `Cannot keep changes in "${changes}"`, {
+    throw new FlistError('FLIST_MOUNT_FAILED', `Cannot keep changes in "${changes}": ${systemReason(error)}`, {
       hint: 'Name a folder that can be written with --upper',
       cause: error,
     })

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
-import { FlistError, systemCode } from '../base/index.ts'
+import { FlistError, systemCode, systemReason } from '../base/index.ts'
 
 /** A pair of keys, and what it is called for people. */
 export interface S3Credentials {
@@ -51,7 +51,9 @@ async function readIni(path: string): Promise<Map<string, Section>> {
   } catch (error) {
     const code = systemCode(error)
     if (code === 'ENOENT' || code === 'ENOTDIR' || code === 'EACCES') return new Map()
-    throw new FlistError('FLIST_STORE_DENIED', `Cannot read "${path}": ${code}`, { hint: 'Make it a readable file' })
+    throw new FlistError('FLIST_STORE_DENIED', `Cannot read "${path}": ${systemReason(error)}`, {
+      hint: 'Make it a readable file',
+    })
   }
 }
 

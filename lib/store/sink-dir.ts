@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
-import { constants, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { constants, readdirSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { errnoName, FlistError, systemCode } from '../base/index.ts'
+import { codeReason, errnoName, FlistError, makeFolder, systemCode } from '../base/index.ts'
 import {
   closeFd,
   errno,
@@ -38,7 +38,7 @@ export class DirSink {
   constructor(name: string, root: string) {
     this.name = name
     try {
-      mkdirSync(join(root, TEMPORARY), { recursive: true })
+      makeFolder(join(root, TEMPORARY))
       removeStale(join(root, TEMPORARY))
     } catch (error) {
       throw this.#failed(systemCode(error), 'making its folder', error)
@@ -128,11 +128,13 @@ export class DirSink {
 
   #failed(code: string, what: string, cause?: unknown): FlistError {
     const isDenied = code === 'EACCES' || code === 'EPERM' || code === 'EROFS'
+    const isFull = code === 'ENOSPC' || code === 'EDQUOT'
+    const hint = isDenied ? 'Make the folder writable' : isFull ? 'Make room' : 'Look at the folder and its disk'
     return new FlistError(
       isDenied ? 'FLIST_STORE_DENIED' : 'FLIST_STORE_UNREACHABLE',
-      `Cannot write to store "${this.name}": ${code} when ${what}`,
+      `Cannot write to store "${this.name}": ${codeReason(code)} when ${what}`,
       {
-        hint: isDenied ? 'Make the folder writable' : 'Make room, then run again: only what is missing is written',
+        hint: `${hint}, then run again: only what is missing is written`,
         ...(cause === undefined ? {} : { cause }),
       },
     )

@@ -1,7 +1,7 @@
 import { X509Certificate } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { createSecureContext, getCACertificates, type SecureContext } from 'node:tls'
-import { describeError, FlistError, systemCode } from '../base/index.ts'
+import { describeError, FlistError, systemReason } from '../base/index.ts'
 import type { StoreUrl } from './store-url.ts'
 
 /** Names a PEM file of authorities trusted beside the known ones, for every store and download. */
@@ -44,7 +44,7 @@ async function readPem(name: string, path: string | undefined): Promise<string |
   try {
     return await readFile(path, 'utf8')
   } catch (error) {
-    throw new FlistError('FLIST_STORE_DENIED', `Cannot read TLS file "${path}" of "${name}": ${systemCode(error)}`, {
+    throw new FlistError('FLIST_STORE_DENIED', `Cannot read TLS file "${path}" of "${name}": ${systemReason(error)}`, {
       hint: `Make the file readable, or name another one`,
     })
   }

@@ -65,7 +65,7 @@ async function refuses(t: Test, right: string, strange: string): Promise<void> {
   })
   t.match(await failure(t, `${right}ca-file=${path('none.pem')}`), {
     code: 'FLIST_STORE_DENIED',
-    message: /^Cannot read TLS file ".*none\.pem".*: ENOENT/,
+    message: /^Cannot read TLS file ".*none\.pem".*: no such file or folder \(ENOENT\)/,
     hint: /Make the file readable/,
   })
 }

@@ -32,7 +32,7 @@ export class Operations {
 
   rm(path: string, recursive: boolean): void {
     const { folder, name, node } = this.#spot(path)
-    if (node === undefined) throw refused('remove', path, 'it is not there')
+    if (node === undefined) throw refused('remove', path, 'it is not there', LOOK)
     if (name === '') throw refused('remove', path, 'it is the root')
     if (node.isFolder && !recursive && node.children.size > 0) {
       throw refused('remove', path, 'it is a folder with something in it', 'Say rm -r')
@@ -45,7 +45,7 @@ export class Operations {
   mv(from: string, to: string): void {
     const source = this.#spot(from)
     const { node } = source
-    if (node === undefined) throw refused('move', from, 'it is not there')
+    if (node === undefined) throw refused('move', from, 'it is not there', LOOK)
     if (source.name === '') throw refused('move', from, 'it is the root')
     const target = this.#place(to, source.name)
     if (target.way.includes(node)) throw refused('move', from, `"${to}" is in it`)
@@ -85,7 +85,7 @@ export class Operations {
       return this.#put(spot, this.#fresh(FILE_TYPE.link | 0o777, bytes.length, bytes))
     }
     const { node } = this.#spot(target)
-    if (node === undefined) throw refused('link', target, 'it is not there')
+    if (node === undefined) throw refused('link', target, 'it is not there', LOOK)
     if (node.isFolder) throw refused('link', target, 'it is a folder', 'Say ln -s')
     this.#put(spot, new TreeNode(node.inode))
   }
@@ -135,7 +135,7 @@ export class Operations {
 
   #each(path: string, recursive: boolean, change: (inode: Inode) => void): void {
     const start = this.#spot(path).node
-    if (start === undefined) throw refused('change', path, 'it is not there')
+    if (start === undefined) throw refused('change', path, 'it is not there', LOOK)
     // A file with several names is changed once.
     const seen = new Set<Inode>()
     const left = [start]
@@ -209,6 +209,8 @@ function namesOf(path: string): string[] {
 function display(name: string): string {
   return displayBytes(Buffer.from(name, 'latin1'))
 }
+
+const LOOK = 'See what is there with `flistfs ls ARCHIVE`'
 
 function refused(what: string, path: string, why: string, hint?: string): FlistError {
   return new FlistError('FLIST_USAGE', `Cannot ${what} "${path}": ${why}`, hint === undefined ? {} : { hint })

@@ -1,4 +1,4 @@
-import { describeError, errnoName, FlistError, invariant, LIMITS, systemCode } from '../../base/index.ts'
+import { codeReason, describeError, errnoName, FlistError, invariant, LIMITS, systemCode } from '../../base/index.ts'
 import { type LeftOut, type LeftOutKind, LeftOuts } from './left-out.ts'
 import type { UnpackRequest } from './unpack.ts'
 
@@ -68,9 +68,12 @@ export class Tally {
     if (this.result.bytes === 0 && (this.left.counts.content ?? 0) >= HOPELESS) this.#failure ??= error
   }
 
-  refused(why: string, cause?: unknown): FlistError {
-    return new FlistError('FLIST_SYSTEM', `Cannot unpack into "${this.#request.directory}": ${why}`, {
-      hint: 'Name a folder that you may write; the folder it lies in must be there',
+  refused(code: string, cause?: unknown): FlistError {
+    const isFull = code === 'ENOSPC' || code === 'EDQUOT'
+    return new FlistError('FLIST_SYSTEM', `Cannot unpack into "${this.#request.directory}": ${codeReason(code)}`, {
+      hint: isFull
+        ? 'Make room, then run it again: files that are whole stay'
+        : 'Name a folder that you may write; the folder it lies in must be there',
       cause,
     })
   }

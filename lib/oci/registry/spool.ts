@@ -1,7 +1,7 @@
 import { mkdir, open, readdir, rename, rm, stat, statfs, type FileHandle } from 'node:fs/promises'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { displaySize, FlistError, LIMITS, systemCode } from '../../base/index.ts'
+import { displaySize, FlistError, LIMITS, systemReason } from '../../base/index.ts'
 import { type Digest, hasherOf } from '../digest.ts'
 
 const SUFFIX = '.layer'
@@ -33,7 +33,7 @@ export class Spool {
         await rm(path, { force: true })
       }
     } catch (error) {
-      throw new FlistError('FLIST_CACHE_UNUSABLE', `Cannot use "${folder}" for layers: ${systemCode(error)}`, {
+      throw new FlistError('FLIST_CACHE_UNUSABLE', `Cannot use "${folder}" for layers: ${systemReason(error)}`, {
         hint: 'Name another cache folder: --cache DIR',
         cause: error,
       })
@@ -155,7 +155,7 @@ export class SpoolFile {
 
 /** The disk is full, most often. */
 export function cannotSpool(path: string, error: unknown): FlistError {
-  return new FlistError('FLIST_CACHE_UNUSABLE', `Cannot write "${path}": ${systemCode(error) || String(error)}`, {
+  return new FlistError('FLIST_CACHE_UNUSABLE', `Cannot write "${path}": ${systemReason(error)}`, {
     hint: 'Make room, or name a cache folder on another disk: --cache DIR',
     cause: error,
   })

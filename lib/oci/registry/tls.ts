@@ -2,7 +2,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { createSecureContext, getCACertificates, type SecureContext } from 'node:tls'
-import { describeError, FlistError, systemCode } from '../../base/index.ts'
+import { describeError, FlistError, systemCode, systemReason } from '../../base/index.ts'
 import { registryError } from './registry-errors.ts'
 
 /** Names a PEM file of authorities trusted beside the known ones; stores read it too. */
@@ -51,7 +51,7 @@ async function pem(path: string, host: string): Promise<string> {
   return await readFile(path, 'utf8').catch((error: unknown) => {
     throw new FlistError(
       'FLIST_STORE_DENIED',
-      `Cannot read TLS file "${path}" for registry "${host}": ${systemCode(error)}`,
+      `Cannot read TLS file "${path}" for registry "${host}": ${systemReason(error)}`,
       {
         hint: 'Make the file readable, or name another one',
       },

@@ -107,6 +107,49 @@ export const PLACE_CASES: readonly ErrorCase[] = [
     hint: /Name a folder/,
   },
   {
+    code: 'FLIST_STORE_UNREACHABLE',
+    when: 'the store would lie below /proc',
+    provoke: (place) => {
+      const source = folder(place, 'source')
+      writeFileSync(join(source, 'a'), 'a')
+      return flistfs(place, ['pack', source, fresh(place, 'a.fl'), '--store', 'dir:///proc/flistfs'])
+    },
+    says: /"dir:\/\/\/proc\/flistfs": no such file or folder \(ENOENT\)/,
+    hint: /Look at the folder/,
+  },
+  {
+    code: 'FLIST_SYSTEM',
+    when: 'the image would lie below /proc',
+    provoke: (place) => flistfs(place, ['export', SAMPLE, 'oci:/proc/flistfs']),
+    says: /"oci:\/proc\/flistfs": no such file or folder \(ENOENT\)/,
+    hint: /room on its disk/,
+  },
+  {
+    code: 'FLIST_NOT_PERMITTED',
+    when: 'the records of mounts would lie below /proc',
+    provoke: (place) => flistfs(place, ['mount', SAMPLE, folder(place, 'mnt')], { FLISTFS_RUNTIME: '/proc/flistfs' }),
+    says: /"\/proc\/flistfs" for records of mounts: no such file or folder \(ENOENT\)/,
+    hint: /FLISTFS_RUNTIME/,
+  },
+  {
+    code: 'FLIST_MOUNT_FAILED',
+    when: 'changes are to be kept in a file',
+    provoke: (place) => flistfs(place, ['mount', SAMPLE, folder(place, 'mnt'), '--upper', SAMPLE]),
+    says: /keep changes in ".*debian\.fl": a part of the path is no folder/,
+    hint: /--upper/,
+  },
+  ...(['cache', 'log', 'trace', 'store'] as const).map((what) => ({
+    code: 'FLIST_USAGE',
+    when: `the mount would hide its own ${what}`,
+    provoke: (place: Place) => {
+      const on = folder(place, 'on')
+      const below = join(on, 'below')
+      return flistfs(place, ['mount', SAMPLE, on, `--${what}`, what === 'store' ? `00-ff=dir://${below}` : below])
+    },
+    says: new RegExp(`on".*the ${what}.*on/below" would be hidden`),
+    hint: /mount on another folder/,
+  })),
+  {
     code: 'FLIST_MOUNT_FAILED',
     when: 'a mount is in use',
     provoke: async (place) => {

@@ -24,6 +24,10 @@ const WRONG: readonly (readonly [readonly string[], RegExp, RegExp])[] = [
   [['trace', '.'], /name a file, or say --off/, /trace --help/],
   [['stats', '--watch', '1ms'], /"1ms"|0\.001|shortest/, /100ms/],
   [['cache', 'prune', '--to', 'x'], /"x"/, /10G/],
+  [['cache', 'prune', '--older', 'x'], /"x"/, /ms, s, m, h, d or w/],
+  [['mount', SAMPLE, '.', '--timeout', 'x'], /"x"/, /ms, s, m or h:/],
+  [['tag', SAMPLE, '--remove', 'absent'], /the tag "absent"/, /flistfs tag/],
+  [['edit', SAMPLE, 'rm', 'absent'], /remove "absent"/, /flistfs ls/],
 ]
 
 export const WORD_CASES: readonly ErrorCase[] = [
