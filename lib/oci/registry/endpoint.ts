@@ -5,6 +5,7 @@ import { mayPass, MayPass, registryError } from './registry-errors.ts'
 import { header, type HttpAnswer, type HttpRequest, NoTls, type Transport } from './transport.ts'
 
 const BACKOFF_MS = 250
+const SENT_AWAY = 'Try again, and report it to who runs the registry'
 
 export interface EndpointPlace {
   /** Host and port as in names. */
@@ -67,20 +68,24 @@ export class Endpoint {
   }
 
   async #once(request: EndpointRequest, signal: AbortSignal): Promise<HttpAnswer> {
-    let answer = await this.#redirected(request, signal)
-    // Twice: a token may have ended just then.
-    for (let times = 0; answer.status === 401 && times < 2; times += 1) {
+    let { answer, at } = await this.#redirected(request, signal)
+    // Twice: a token may have ended just then. Who else answers so, where this registry has sent us, gets nothing of what is for it.
+    for (let times = 0; answer.status === 401 && this.#isOurs(at) && times < 2; times += 1) {
       await this.#auth.learn(answer, this.#base, signal)
       answer.drop()
       if (request.body !== undefined && !(request.body instanceof Uint8Array)) break
-      answer = await this.#redirected(request, signal)
+      ;({ answer, at } = await this.#redirected(request, signal))
     }
     if ((answer.status >= 200 && answer.status < 300) || request.accept?.includes(answer.status) === true) return answer
     answer.drop()
-    throw this.#refusal(answer)
+    throw this.#refusal(answer, at)
   }
 
-  async #redirected(request: EndpointRequest, signal: AbortSignal): Promise<HttpAnswer> {
+  /** `at`: who answered. */
+  async #redirected(
+    request: EndpointRequest,
+    signal: AbortSignal,
+  ): Promise<{ readonly answer: HttpAnswer; readonly at: URL }> {
     const { method, headers, body, target } = request
     let answer = await this.#first({ method, headers, body, target }, signal)
     let at = this.#url(target)
@@ -92,17 +97,21 @@ export class Endpoint {
       if (next.protocol === 'http:' && at.protocol === 'https:') throw this.#protocol('it redirects from TLS to none')
       at = next
       // What is ours is for this registry alone; the other host has been told by the address what it may give.
-      const own = at.origin === this.#base.origin ? this.#auth.headers : {}
+      const own = this.#isOurs(at) ? this.#auth.headers : {}
       answer = await this.#transport.send({ method, url: at, headers: { ...headers, ...own } }, signal)
     }
-    return answer
+    return { answer, at }
+  }
+
+  #isOurs({ origin }: URL): boolean {
+    return origin === this.#base.origin
   }
 
   async #first(request: Omit<EndpointRequest, 'accept'>, signal: AbortSignal): Promise<HttpAnswer> {
     const send = (): Promise<HttpAnswer> => {
       const { method, headers, body, target } = request
       const url = this.#url(target)
-      const own = url.origin === this.#base.origin ? this.#auth.headers : {}
+      const own = this.#isOurs(url) ? this.#auth.headers : {}
       return this.#transport.send({ method, url, headers: { ...headers, ...own }, body }, signal)
     }
     try {
@@ -133,9 +142,11 @@ export class Endpoint {
     return registryError('FLIST_STORE_PROTOCOL', this.place.registry, why)
   }
 
-  #refusal({ status, headers }: HttpAnswer): FlistError {
+  #refusal({ status, headers }: HttpAnswer, at: URL): FlistError {
     const { registry, repository } = this.place
     const why = `it answered with status ${status} for "${repository}"`
+    if (status === 401 && !this.#isOurs(at))
+      return registryError('FLIST_STORE_DENIED', registry, `"${at.host}", to which it sends us, refuses us`, SENT_AWAY)
     if (status === 401)
       return registryError('FLIST_STORE_DENIED', registry, 'it refuses our user name, password or token')
     if (status === 403) return registryError('FLIST_STORE_DENIED', registry, why)

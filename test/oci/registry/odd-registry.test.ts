@@ -168,6 +168,34 @@ t.test('redirects get no password of ours, and lead nowhere strange', async (t) 
   }
 })
 
+t.test('who is redirected to and asks for a password gets none', async (t) => {
+  const registry = await startOdd(t, SPEC)
+  login({ [registry.host]: { username: 'me', password: 'secret' } })
+  const told: (string | undefined)[] = []
+  const other = await listen(
+    t,
+    ({ url = '', headers }, response) => {
+      told.push(url, headers.authorization)
+      if (url.startsWith('/token')) return void response.end(JSON.stringify({ token: 'x' }))
+      response.writeHead(401, { 'www-authenticate': `${challenge} realm="http://${other}/token"` }).end()
+    },
+    '127.0.0.1',
+  )
+  registry.bend = (request, response) => {
+    if (request.headers.authorization === undefined)
+      return Boolean(response.writeHead(401, { 'www-authenticate': 'Basic realm="here"' }).end())
+    if (!request.url?.includes('/blobs/')) return false
+    return Boolean(response.writeHead(307, { location: `http://${other}/layer` }).end())
+  }
+  let challenge = ''
+  for (challenge of ['Bearer', 'Basic']) {
+    const denied = { code: 'FLIST_STORE_DENIED', message: /to which it sends us/ }
+    await t.rejects(pull(registry.host), denied, challenge)
+  }
+  t.same([...new Set(told)], ['/layer', undefined], 'nobody was asked for a token')
+  login({})
+})
+
 t.test('tokens are had with the password or an identity token, and renewed', async (t) => {
   const registry = await startOdd(t, SPEC)
   const asked: { url: string; authorization: string | undefined; body: string }[] = []
