@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { FlistError, systemCode, systemReason } from '../base/index.ts'
 import { compileArchive } from './compile.ts'
 import { openIndex } from './index-file.ts'
 import { writeIndex } from './index-writer.ts'
@@ -16,8 +17,9 @@ const NO_DIGEST = '0'.repeat(64)
  * will find is asked of an archive that is thrown away. Throws what `writeArchive` and `compileArchive` throw.
  */
 export async function statementOf(tree: TreeBuilder, options: WriteOptions): Promise<string> {
-  const dir = mkdtempSync(join(tmpdir(), 'flistfs-sign-'))
+  let dir: string | undefined
   try {
+    dir = mkdtempSync(join(tmpdir(), 'flistfs-sign-'))
     const indexPath = join(dir, 'index')
     if (tree.format === 'fl') {
       writeIndex(tree, indexPath, NO_DIGEST)
@@ -32,7 +34,13 @@ export async function statementOf(tree: TreeBuilder, options: WriteOptions): Pro
     } finally {
       index.close()
     }
+  } catch (cause) {
+    options.signal.throwIfAborted()
+    // What is said of the archive would be wrong: there may be room where that lies.
+    if (cause instanceof FlistError || systemCode(cause) === '') throw cause
+    const message = `Cannot sign: "${tmpdir()}" cannot be used for a while: ${systemReason(cause)}`
+    throw new FlistError('FLIST_SYSTEM', message, { hint: 'Make room there, or name another folder in TMPDIR', cause })
   } finally {
-    rmSync(dir, { recursive: true, force: true })
+    if (dir !== undefined) rmSync(dir, { recursive: true, force: true })
   }
 }

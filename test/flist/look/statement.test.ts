@@ -1,4 +1,5 @@
 import { renameSync } from 'node:fs'
+import { join } from 'node:path'
 import fc from 'fast-check'
 import t from 'tap'
 import { FILE_TYPE, signedStatement, statementOf, TreeBuilder, writeArchive } from '../../../lib/flist/index.ts'
@@ -210,6 +211,17 @@ const FILE = fc.record({
     maxLength: 3,
     selector: ([name]) => name,
   }),
+})
+
+void t.test('statementOf() says which folder it cannot use', async (t) => {
+  const { TMPDIR: before } = process.env
+  process.env['TMPDIR'] = join(t.testdir({}), 'none')
+  try {
+    await t.rejects(stated(TREE), { code: 'FLIST_SYSTEM', message: /none" cannot be used/, hint: /TMPDIR/ })
+  } finally {
+    if (before === undefined) delete process.env['TMPDIR']
+    else process.env['TMPDIR'] = before
+  }
 })
 
 void t.test('signedStatement() tells trees apart', async (t) => {
