@@ -39,11 +39,17 @@ async function end(why: string | undefined): Promise<never> {
   if (why !== undefined) for (const fault of [why, ...torture.stuck()]) torture.fault(fault)
   for (const line of torture.summary()) console.log(line)
   const logs = lab.logs()
-  setTimeout(() => process.exit(1), CLEAN_MS)
+  const { faults } = torture
+  setTimeout(() => {
+    console.log(
+      `FAILED: cleaning took more than ${CLEAN_MS / 1000} s, ${faults.length} faults until then: ${faults.join('\n')}`,
+    )
+    process.exit(1)
+  }, CLEAN_MS)
   await torture.close()
   for (const line of await lab.close()) if (why === undefined) torture.fault(`left behind: ${line}`)
-  const { faults, events } = torture
   if (faults.length > 0) {
+    const { events } = torture
     for (const line of excerpt(events)) console.log(line)
     const record = join(tmpdir(), `flistfs-torture-${seed}.log`)
     writeFileSync(record, [...events, logs].join('\n'))
