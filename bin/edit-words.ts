@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs'
+import { addAbortSignal } from 'node:stream'
+import { text } from 'node:stream/consumers'
 import type { Command } from 'commander'
 import { FlistError } from '../lib/base/index.ts'
 import { archiveWords, type ArchiveOptions, reportOf } from './archive-options.ts'
@@ -39,13 +40,18 @@ function addEdit(program: Command, context: Context, done: Done): void {
     .allowUnknownOption()
     .action(async (archive: string, words: string[], options: EditWords) => {
       const { editArchive, commandsOf } = await import('../lib/commands/edit.ts')
-      const commands = words[0] === '-' ? commandsOf(readFileSync(0, 'utf8')) : [words]
+      const commands = words[0] === '-' ? commandsOf(await standardInput(context.signal)) : [words]
       const { output, store = [], sign = [] } = options
       const request = { ...archiveWords(archive, options), output, stores: store, sign, commands, now: now() }
       const written = await editArchive(request, reportOf(context), context.signal)
       context.output.result(written, '')
       done(0)
     })
+}
+
+/** All of it. Nothing is read at once: who types it may press Ctrl-C instead. */
+async function standardInput(signal: AbortSignal): Promise<string> {
+  return await text(addAbortSignal(signal, process.stdin))
 }
 
 /** Seconds. What is made again is to be the same again: reproducible-builds.org. */

@@ -1,4 +1,6 @@
-import { createReadStream, statSync } from 'node:fs'
+import { constants, createReadStream, fstatSync, openSync, statSync } from 'node:fs'
+import { Socket } from 'node:net'
+import { addAbortSignal, type Readable } from 'node:stream'
 import { displayBytes, FlistError, systemCode, systemReason } from '../base/index.ts'
 import { decompressed, type ImageInode, ImageTree, TarReader, type TarEntry } from '../oci/index.ts'
 import { ArchiveMaker } from './archive-maker.ts'
@@ -39,7 +41,7 @@ export async function packTar(request: PackTarRequest, signal: AbortSignal): Pro
     const total = size === 0 || read === 0 ? undefined : Math.round((plain * size) / read)
     request.onProgress?.({ bytes, total, entries })
   }
-  const input = bytesOf(source, (bytes) => (read += bytes))
+  const input = bytesOf(source, (bytes) => (read += bytes), signal)
   const madeOf = source === STDIN ? STDIN_PATH : source
   await using maker = await ArchiveMaker.open({ ...request, madeOf, onBytes }, signal)
   const reader = new TarReader(decompressed(input, where), { where, globals: true })
@@ -66,14 +68,17 @@ export async function packTar(request: PackTarRequest, signal: AbortSignal): Pro
   return { ...made, reused: 0, problemCount: problems.count, problems: problems.list }
 }
 
-async function* bytesOf(source: string, onRead: (bytes: number) => void): AsyncGenerator<Buffer> {
-  const stream = source === STDIN ? process.stdin : createReadStream(source, { highWaterMark: 256 * 1024 })
+async function* bytesOf(source: string, onRead: (bytes: number) => void, signal: AbortSignal): AsyncGenerator<Buffer> {
   try {
+    const stream = source === STDIN ? process.stdin : openTar(source)
+    // Who writes into a pipe may say nothing for long.
+    addAbortSignal(signal, stream)
     for await (const piece of stream as AsyncIterable<Buffer>) {
       onRead(piece.length)
       yield piece
     }
   } catch (cause) {
+    signal.throwIfAborted()
     const code = systemCode(cause)
     const isAbsent = code === 'ENOENT' || code === 'ENOTDIR'
     throw new FlistError(
@@ -85,6 +90,13 @@ async function* bytesOf(source: string, onRead: (bytes: number) => void): AsyncG
       },
     )
   }
+}
+
+/** A pipe is waited for without a thread: one that hangs in open(2) or read(2) hears no interrupt, and would not let the process end. */
+function openTar(source: string): Readable {
+  const fd = openSync(source, constants.O_RDONLY | constants.O_NONBLOCK)
+  if (fstatSync(fd).isFIFO()) return new Socket({ fd, readable: true, writable: false })
+  return createReadStream(source, { fd, highWaterMark: 256 * 1024 })
 }
 
 /** Whether an entry is wanted. A link to what is left out cannot be made, and is named. */

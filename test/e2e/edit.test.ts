@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Done, FLISTFS, type Lab, mountTest, PROJECT } from './mounted.ts'
@@ -103,6 +105,20 @@ mountTest('a script is done whole or not at all', {}, async (t, lab) => {
     t.match([done.code, done.stderr], [/^(?:2|10)$/, new RegExp(why.replaceAll(/[.[\]]/g, '\\$&'))], last)
     t.ok(readFileSync(archive).equals(before), 'nothing has changed')
   }
+})
+
+mountTest('an interrupt is heard while nobody says what to do', {}, async (t, lab) => {
+  const { archive } = await copy(lab)
+  const before = readFileSync(archive)
+  const env = { ...process.env, FLISTFS_CACHE: lab.cache }
+  const child = spawn('sh', [FLISTFS, 'edit', archive, '-'], { env, stdio: ['pipe', 'ignore', 'pipe'] })
+  t.teardown(() => child.kill('SIGKILL'))
+  const ended = once(child, 'exit')
+  // More than the pipe holds: it is read when all of it is gone.
+  await new Promise((resolve) => child.stdin.write('# nothing yet\n'.repeat(300_000), resolve))
+  child.kill('SIGINT')
+  t.strictSame(await ended, [130, null])
+  t.ok(readFileSync(archive).equals(before))
 })
 
 mountTest('the same change makes the same bytes, and another file is left alone', {}, async (t, lab) => {

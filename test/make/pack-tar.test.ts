@@ -1,8 +1,20 @@
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
-import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
+import {
+  closeSync,
+  createWriteStream,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { gzipSync, zstdCompressSync } from 'node:zlib'
 import { buffer } from 'node:stream/consumers'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { pack as tarStream } from 'tar-stream'
 import t, { type Test } from 'tap'
 import { compileArchive, hashArchive, openIndex, type FlistIndex } from '../../lib/flist/index.ts'
@@ -164,4 +176,30 @@ void t.test('pack reads a tar from a pipe', { timeout: 600_000 }, async (t) => {
   closeSync(input)
   t.equal(status, 2)
   t.match(stderr, /is what is read/)
+})
+
+void t.test('pack hears an interrupt while a pipe says nothing', { timeout: 600_000 }, async (t) => {
+  const dir = t.testdir({ home: {} })
+  const [fifo, blocks] = [join(dir, 'fifo'), join(dir, 'blocks')]
+  execFileSync('mkfifo', [fifo])
+  const env = { ...process.env, HOME: join(dir, 'home'), FLISTFS_CONFIG: '', FLISTFS_STORE: '' }
+  const half = (await tarOf({ name: 'a', content: 'a'.repeat(8_000_000) })).subarray(0, 6_000_000)
+  for (const source of ['-', fifo]) {
+    const words = [PROGRAM, 'pack', source, join(dir, 'a.fl'), '--store', `dir:${blocks}`, '--json']
+    const child = spawn('sh', words, { env, stdio: ['pipe', 'ignore', 'pipe'] })
+    t.teardown(() => child.kill('SIGKILL'))
+    const ended = once(child, 'exit', { signal: AbortSignal.timeout(120_000) })
+    const said = buffer(child.stderr)
+    const writer = source === '-' ? child.stdin : createWriteStream(fifo)
+    // It goes before all is read.
+    writer.on('error', () => {})
+    writer.write(half)
+    const isReading = (): boolean => existsSync(blocks) && readdirSync(blocks).some((name) => name !== '.tmp')
+    while (!isReading() && child.exitCode === null) await sleep(10)
+    child.kill('SIGINT')
+    t.strictSame(await ended, [130, null], source)
+    t.match((await said).toString(), 'FLIST_INTERRUPTED')
+    writer.destroy()
+    rmSync(blocks, { recursive: true })
+  }
 })
