@@ -25,8 +25,8 @@ export interface SetupStep {
 export interface SetupPlaces {
   /** Before every path; '' for the running system. */
   readonly root: string
-  /** /usr/local, or /usr for a package. */
   readonly share: string
+  readonly etc: string
   readonly units: string
   readonly sbin: string
 }
@@ -45,11 +45,20 @@ export interface SetupProgram {
   completion(shell: string): string | undefined
 }
 
-const COMPLETIONS: Readonly<Record<string, string>> = {
-  bash: 'bash-completion/completions/flistfs',
-  zsh: 'zsh/site-functions/_flistfs',
-  fish: 'fish/vendor_completions.d/flistfs.fish',
-}
+/** By shell: below which place, and where there. Without XDG_DATA_DIRS fish looks for nothing in /usr/local/share. */
+const COMPLETIONS = {
+  bash: ['share', 'bash-completion/completions/flistfs'],
+  zsh: ['share', 'zsh/site-functions/_flistfs'],
+  fish: ['etc', 'fish/completions/flistfs.fish'],
+} as const
+/** Of a machine. */
+export const PLACES = {
+  share: '/usr/local/share',
+  etc: '/etc',
+  units: '/usr/local/lib/systemd/system',
+  sbin: '/sbin',
+} as const
+
 /** Links by name, and the program each is to. mount(8) looks for the second where a line says what mountinfo says. */
 export const HELPERS = [
   ['mount.flistfs', 'mount.flistfs'],
@@ -68,7 +77,7 @@ const COMPLETION_MS = 20_000
  */
 export function setup(request: SetupRequest, self: readonly string[]): SetupStep[] {
   const root = request.prefix === undefined ? '' : resolve(request.prefix)
-  const places = { root, share: '/usr/local/share', units: '/usr/local/lib/systemd/system', sbin: '/sbin' }
+  const places = { root, ...PLACES }
   const program = thisProgram(self)
   const { files, skipped } = setupFiles(places, program, request.zeroOs || request.remove)
   if (request.remove) return removeFiles(program.packaged ? files : [...files, ...formerPages(places, files)])
@@ -93,7 +102,7 @@ function inTheWay(path: string, why: string): FlistError {
 
 /** All that setup puts somewhere, and what it cannot. Texts for man and completion are asked of the program. */
 export function setupFiles(
-  { root, share, units, sbin }: SetupPlaces,
+  { root, share, etc, units, sbin }: SetupPlaces,
   program: SetupProgram,
   zeroOs: boolean,
 ): { files: SetupFile[]; skipped: SetupStep[] } {
@@ -108,8 +117,8 @@ export function setupFiles(
   }
   const skipped: SetupStep[] = []
   files.push({ path: join(root, units, 'flistfs@.service'), text: unitText(program.launcher), comment: '#' })
-  for (const [shell, place] of Object.entries(COMPLETIONS)) {
-    const path = join(root, share, place)
+  for (const [shell, [place, name]] of Object.entries(COMPLETIONS)) {
+    const path = join(root, { share, etc }[place], name)
     const text = program.completion(shell)
     if (text === undefined) skipped.push({ path, done: 'skipped', why: `this flistfs has no completion for ${shell}` })
     else files.push({ path, text, comment: '#' })

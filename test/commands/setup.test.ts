@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import {
   appendFileSync,
   existsSync,
@@ -10,9 +11,9 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import t, { type Test } from 'tap'
-import { setup, type SetupStep } from '../../lib/commands/setup.ts'
+import { PLACES, setup, setupFiles, type SetupStep } from '../../lib/commands/setup.ts'
 import { standingOf } from '../../lib/commands/setup-files.ts'
 import { unitText } from '../../lib/commands/unit.ts'
 
@@ -145,6 +146,22 @@ t.test('setup() leaves a file that was changed since', async (t) => {
   )
   t.ok(existsSync(unit))
 })
+
+for (const [shell, words] of [
+  ['zsh', ['-f', '-c', 'print -l $fpath']],
+  ['fish', ['-c', String.raw`string join \n $fish_complete_path`]],
+] as const) {
+  const skip = spawnSync(shell, ['-c', 'true'], { timeout: 120_000 }).status !== 0 && `needs ${shell}`
+  void t.test(`setup() puts the completion of ${shell} where a real one looks`, { skip }, async (t) => {
+    const program = { bin: '/x', launcher: '/x/flistfs', manDir: '/x/man', packaged: false, completion: () => 'x' }
+    const { files } = setupFiles({ root: '', ...PLACES }, program, false)
+    const env = { PATH: process.env['PATH'] ?? '', HOME: t.testdir() }
+    const looked = spawnSync(shell, words, { env, encoding: 'utf8', timeout: 120_000 }).stdout.split('\n')
+    const places = files.map(({ path }) => dirname(path)).filter((path) => path.includes(`/${shell}/`))
+    t.equal(places.length, 1)
+    t.ok(looked.includes(places[0] ?? ''), `${places[0]} is one of ${looked.join(', ')}`)
+  })
+}
 
 t.test('setup() leaves to a package what it has put', async (t) => {
   const { dir, run } = begin(t)
