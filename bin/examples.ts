@@ -49,7 +49,7 @@ export const EXAMPLES: Readonly<Record<string, readonly (readonly [string, strin
   stat: [['stat debian.fl etc/os-release bin', 'All attributes, extended ones too']],
   cat: [['cat debian.fl etc/os-release', 'A file, fetched where it is not cached']],
   find: [
-    ['find debian.fl usr -name *.so.* -type f', 'Paths, then tests as find(1) has them'],
+    ['find debian.fl usr -name "*.so.*" -type f', 'Paths, then tests as find(1) has them'],
     ['find debian.fl -perm -4000 -printf "%m %p\\n"', 'What is setuid'],
   ],
   diff: [
@@ -89,7 +89,7 @@ export const EXAMPLES: Readonly<Record<string, readonly (readonly [string, strin
     ['pack /srv/image app.fl --store dir:///srv/blocks', 'A folder; its blocks into another'],
     ['pack /srv/image app.fl --store dir:///srv/blocks --base app-1.fl', 'Read only what changed since'],
     [
-      'pack /srv/image app.fl --store s3s://s3.example.org/blocks --exclude *.log --owner root:0 --group root:0',
+      'pack /srv/image app.fl --store s3s://s3.example.org/blocks --exclude "*.log" --owner root:0 --group root:0',
       'Into a bucket; all belongs to root',
     ],
     ['pack - app.fl --store dir:///srv/blocks', 'A tar from a pipe: tar -c . | flistfs pack - ...'],

@@ -1,5 +1,15 @@
 import { Buffer } from 'node:buffer'
-import { closeSync, fstatSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { dirname, join } from 'node:path'
 import { Script } from 'node:vm'
 
@@ -71,6 +81,13 @@ function runKept(filename: string, path: string): void {
   })
 }
 
+/** bin/node asks those on PATH for their version, but FLISTFS_NODE is the user's word. */
+const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
+if (major < 24 || (major === 24 && minor < 15)) {
+  const hint = 'Name a newer one in FLISTFS_NODE, or none'
+  writeSync(2, `flistfs: Cannot run under Node.js ${process.versions.node}: 24.15 is wanted\n  hint: ${hint}\n`)
+  process.exit(1)
+}
 const path = keptAt(process.argv[2])
 if (path === undefined) require(`./${PROGRAM}`)
 else runKept(join(__dirname, PROGRAM), path)

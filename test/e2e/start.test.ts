@@ -116,6 +116,24 @@ t.test('a mount loads one file, and of Node hardly more than Node itself', { ski
   await mount('mended', () => until(() => statSync(kept()).ino !== ino && readFileSync(kept()).length > middle))
 })
 
+t.test('a Node.js that is too old is named', async (t) => {
+  const dir = t.testdir({
+    'old.cjs': `Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '24.14.9' } })`,
+  })
+  await bundleProgram(PROJECT, join(dir, 'dist'))
+  const words = [
+    '-u',
+    'NODE_OPTIONS',
+    process.execPath,
+    '--require',
+    join(dir, 'old.cjs'),
+    join(dir, 'dist/flistfs.cjs'),
+  ]
+  const done = spawnSync('env', [...words, 'list'], { encoding: 'utf8', timeout: DEADLINE_MS })
+  t.equal(done.status, 1)
+  t.match(done.stderr, /^flistfs: Cannot run under Node\.js 24\.14\.9: 24\.15 is wanted\n {2}hint: .*FLISTFS_NODE/)
+})
+
 t.test('a mount by URL says nothing where it goes well', { skip: NO_MOUNT }, async (t) => {
   const dir = t.testdir({ at: {} })
   symlinkSync(join(PROJECT, 'node_modules'), join(dir, 'node_modules'))
