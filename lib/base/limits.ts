@@ -32,6 +32,9 @@ export const LIMITS = {
   fileBytesMax: 2 ** 52,
   /** Bytes of an archive as it lies on disk. */
   archiveBytesMax: 16 * GiB,
+  /** Of an archive that is fetched at least so much comes in so many milliseconds: a server that trickles is one that does not answer. */
+  fetchedBytesMin: 16 * KiB,
+  fetchedWindowMs: 30_000,
   /** Bytes of a v1 database after gunzip. */
   unpackedArchiveBytesMax: 32 * GiB,
   /** Unpacked over packed bytes of a v1 archive, above the first 64 MiB. */

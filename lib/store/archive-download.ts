@@ -10,6 +10,8 @@ export interface DownloadOptions {
   readonly digest?: string | undefined
   readonly onProgress?: ((bytes: number, total: number | undefined) => void) | undefined
   readonly onWarning?: ((message: string) => void) | undefined
+  /** Milliseconds that only go forward. */
+  readonly now?: (() => number) | undefined
 }
 
 /** Failures that may pass: they are tried again, and a kept copy stands in. */
@@ -113,10 +115,16 @@ async function receive(
   options: DownloadOptions,
 ): Promise<void> {
   if ((total ?? 0) > LIMITS.archiveBytesMax) throw tooLarge(url)
+  const now = options.now ?? (() => performance.now())
+  let window = { from: now(), bytes: 0 }
   for await (const chunk of response.body) {
     await draft.write(chunk as Buffer)
     if (draft.bytes > LIMITS.archiveBytesMax) throw tooLarge(url)
     options.onProgress?.(draft.bytes, total)
+    const at = now()
+    if (at - window.from < LIMITS.fetchedWindowMs) continue
+    if (draft.bytes - window.bytes < LIMITS.fetchedBytesMin) throw trickles(url, draft.bytes - window.bytes)
+    window = { from: at, bytes: draft.bytes }
   }
   if (draft.bytes === 0)
     throw new FlistError('FLIST_NOT_FOUND', `Cannot use "${redactUrl(url)}": it is empty`, {
@@ -129,6 +137,13 @@ async function receive(
       { hint: 'Try again: the connection broke' },
     )
   }
+}
+
+function trickles(url: URL, bytes: number): FlistError {
+  const seconds = LIMITS.fetchedWindowMs / 1000
+  return new FlistError('FLIST_TIMEOUT', `Cannot fetch "${redactUrl(url)}": only ${bytes} bytes came in ${seconds} s`, {
+    hint: 'Try again later, or ask who runs the server',
+  })
 }
 
 function conditions(kept: UrlRecord | undefined): Record<string, string> {

@@ -246,6 +246,27 @@ t.test('resolveArchive() believes no answer that is cut, empty or too large', as
   t.strictSame(readdirSync(join(at.cacheDir, 'v1/archives')), [])
 })
 
+t.test('resolveArchive() gives up on a server that trickles', async (t) => {
+  const hub = await new Hub().start(t)
+  const trickle = (piece: Buffer): Answer => {
+    return (_, response) => {
+      response.writeHead(200, { 'content-length': String(4 * piece.length) })
+      const timer = setInterval(() => response.write(piece), 20)
+      response.on('close', () => clearInterval(timer))
+    }
+  }
+  hub.answers = { '/slow': trickle(Buffer.alloc(4000)), '/steady': trickle(Buffer.alloc(40_000)) }
+  let pieces = 0
+  // Each piece comes 31 seconds after the one before it.
+  const at = options(t, { now: () => 31_000 * pieces++ })
+  await t.rejects(resolveArchive(`${hub.origin}/slow`, at, signal), {
+    code: 'FLIST_TIMEOUT',
+    message: /\/slow": only 4000 bytes came in 30 s/,
+  })
+  const { path } = await resolveArchive(`${hub.origin}/steady`, at, signal)
+  t.equal(readFileSync(path).length, 160_000)
+})
+
 t.test('resolveArchive() ends when its signal does, and tells how far it is', async (t) => {
   const hub = await new Hub().start(t)
   const seen: (number | undefined)[][] = []
