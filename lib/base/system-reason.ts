@@ -6,6 +6,7 @@ const REASONS: Readonly<Record<string, string>> = {
   EEXIST: 'a part of the path is no folder',
   EIO: 'input or output failed',
   EISDIR: 'it is a folder',
+  ELOOP: 'its links lead in a circle',
   ENAMETOOLONG: 'the path is too long',
   ENOENT: 'no such file or folder',
   ENOSPC: 'the disk is full',

@@ -3,11 +3,12 @@ import { dirname, join, resolve } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { FlistError, LIMITS, makeFolder, systemCode, systemReason } from '../base/index.ts'
 import { giveBackMemory } from '../system/index.ts'
-import { hashArchive, stampArchive } from './archive-file.ts'
+import { hashArchive, readHead, stampArchive } from './archive-file.ts'
 import type { FileStamp } from './archive-file.ts'
 import { releaseLock, takeLock } from './compile-lock.ts'
 import { checkIndex } from './index-file.ts'
 import { LAYOUT_VERSION } from './layout.ts'
+import { HEAD_BYTES, magicOf, unknownFormat } from './magic.ts'
 
 export interface LocateOptions {
   cacheDir: string
@@ -36,7 +37,7 @@ export function indexPathOf(cacheDir: string, digest: string): string {
 /**
  * Finds the index of an archive, and makes it where it is absent or damaged: one process does, others wait for it.
  * With the index present this is a few system calls. Throws FLIST_DIGEST_MISMATCH for an archive that is not the pinned
- * one, FLIST_TIMEOUT, FLIST_CACHE_UNUSABLE, and what `compileArchive` throws.
+ * one, FLIST_FORMAT_UNKNOWN, FLIST_TIMEOUT, FLIST_CACHE_UNUSABLE, and what `compileArchive` throws.
  */
 export async function locateIndex(
   archivePath: string,
@@ -61,6 +62,8 @@ async function digestOf(path: string, cacheDir: string, stamp: FileStamp, signal
   const recordPath = join(cacheDir, 'v1', 'digests', stamp.name)
   const recorded = readRecord(recordPath, stamp)
   if (recorded !== undefined) return recorded
+  // Before gigabytes of something else are hashed.
+  if (magicOf(await readHead(path, HEAD_BYTES)) === undefined) throw unknownFormat(path)
   const startedMs = Date.now()
   const digest = await hashArchive(path, signal)
   if (stampArchive(path).text !== stamp.text) {

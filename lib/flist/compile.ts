@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { displayBytes, FlistError } from '../base/index.ts'
 import { readHead, stampArchive } from './archive-file.ts'
+import { HEAD_BYTES, magicOf, unknownFormat } from './magic.ts'
 
 export type ArchiveFormat = 'fl' | 'v1'
 
@@ -15,17 +16,11 @@ export interface CompileOptions {
   stamp?: string | undefined
 }
 
-const SQLITE_MAGIC = Buffer.from('SQLite format 3\0', 'latin1')
-const GZIP_MAGIC = Buffer.from([0x1f, 0x8b])
-/** POSIX tar header, bytes. */
-const TAR = { size: 512, magic: 257, text: Buffer.from('ustar', 'latin1') } as const
-
 /** Which format a file is, by its content. Throws FLIST_FORMAT_UNKNOWN, FLIST_NOT_FOUND, FLIST_ARCHIVE_DAMAGED. */
 export async function detectFormat(path: string): Promise<ArchiveFormat> {
-  const head = await readHead(path, TAR.size)
-  if (head.subarray(0, GZIP_MAGIC.length).equals(GZIP_MAGIC)) return 'v1'
-  if (head.subarray(TAR.magic, TAR.magic + TAR.text.length).equals(TAR.text)) return 'v1'
-  if (head.subarray(0, SQLITE_MAGIC.length).equals(SQLITE_MAGIC)) {
+  const magic = magicOf(await readHead(path, HEAD_BYTES))
+  if (magic === 'tar') return 'v1'
+  if (magic === 'sqlite') {
     const { hasTable, openHostileDatabase } = await import('./hostile-database.ts')
     const database = openHostileDatabase(path, { tables: [], optional: ['inode', 'entries'] })
     try {
@@ -35,9 +30,7 @@ export async function detectFormat(path: string): Promise<ArchiveFormat> {
       database.close()
     }
   }
-  throw new FlistError('FLIST_FORMAT_UNKNOWN', `Cannot read "${path}": it is neither an fl nor a v1 archive`, {
-    hint: 'Give an .fl or .flist file, or convert the image first: flistfs convert',
-  })
+  throw unknownFormat(path)
 }
 
 /**

@@ -1,7 +1,7 @@
-import { statSync } from 'node:fs'
+import { type Stats, statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { FlistError } from '../base/index.ts'
+import { FlistError, systemReason } from '../base/index.ts'
 import { redactUrl } from './archive-http.ts'
 import type { DownloadOptions } from './archive-download.ts'
 
@@ -35,19 +35,32 @@ export async function resolveArchive(
 ): Promise<ResolvedArchive> {
   if (/^https?:\/\//i.test(name)) return fetchArchive(parseUrl(name), options, signal)
   const path = /^file:/i.test(name) ? fileURLToPath(parseUrl(name)) : resolve(name)
-  const stat = statSync(path, { throwIfNoEntry: false })
+  const [stat, why] = look(path)
   if (stat?.isFile()) return { path, name, baseDir: dirname(path) }
   if (stat)
     throw new FlistError('FLIST_NOT_FOUND', `Cannot use "${name}" as an archive: it is not a regular file`, {
       hint: 'Name the .fl or .flist file itself',
     })
   if (!HUB_NAME.test(name)) {
+    if (why !== undefined)
+      throw new FlistError('FLIST_NOT_FOUND', `Cannot read the archive "${name}": ${why}`, {
+        hint: 'Check the path and who may read it',
+      })
     throw new FlistError('FLIST_NOT_FOUND', `Cannot find the archive "${name}"`, {
       hint: 'Give a path, a URL, or user/name.flist for an archive on a hub',
     })
   }
   const fetched = await fetchArchive(hubUrl(options.hub ?? DEFAULT_HUB, name), options, signal)
   return { ...fetched, name }
+}
+
+/** What is there, or why one cannot know. */
+function look(path: string): [stat: Stats | undefined, why: string | undefined] {
+  try {
+    return [statSync(path, { throwIfNoEntry: false }), undefined]
+  } catch (error) {
+    return [undefined, systemReason(error)]
+  }
 }
 
 async function fetchArchive(url: URL, options: ResolveOptions, signal: AbortSignal): Promise<ResolvedArchive> {

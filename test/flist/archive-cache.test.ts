@@ -9,10 +9,11 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  truncateSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs'
-import { dirname, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import t from 'tap'
 import { detectFormat, hashArchive, indexPathOf, locateIndex, openIndex } from '../../lib/flist/index.ts'
 import { goldenDir, NO_GOLDEN } from '../golden.ts'
@@ -66,8 +67,8 @@ void t.test('locateIndex() remembers the digest of a file at rest, and of no oth
   await locateIndex(`${dir}/x.fl`, { cacheDir }, NEVER)
   t.notOk(existsSync(`${cacheDir}/v1/digests`), 'it changed a moment ago')
   // A file of long ago: in the checkout.
-  const old = resolve(import.meta.dirname, '../../node_modules/tap/package.json')
-  await thrownBy(() => locateIndex(old, { cacheDir }, NEVER))
+  const old = resolve(import.meta.dirname, '../../fixtures/sample/debian.fl')
+  await locateIndex(old, { cacheDir }, NEVER)
   const [record = ''] = readdirSync(`${cacheDir}/v1/digests`)
   const text = readFileSync(`${cacheDir}/v1/digests/${record}`, 'latin1')
   t.equal(text.split('\n')[1], await hashArchive(old, NEVER))
@@ -180,6 +181,13 @@ void t.test('locateIndex() says what is wrong with a path', async (t) => {
   makeArchive(`${dir}/x.fl`)
   t.equal(await codeOf(() => locateIndex(`${dir}/x.fl`, { cacheDir: `${dir}/text` }, NEVER)), 'FLIST_CACHE_UNUSABLE')
   t.equal(await codeOf(() => hashArchive(`${dir}/x.fl`, AbortSignal.abort())), 'FLIST_INTERRUPTED')
+})
+
+void t.test('locateIndex() refuses what is no archive before it reads all of it', async (t) => {
+  const dir = t.testdir({ 'disk.img': '' })
+  truncateSync(join(dir, 'disk.img'), 8 * 2 ** 30)
+  const located = locateIndex(join(dir, 'disk.img'), { cacheDir: join(dir, 'cache') }, AbortSignal.timeout(60_000))
+  await t.rejects(located, { code: 'FLIST_FORMAT_UNKNOWN' })
 })
 
 void t.test('detectFormat() goes by content', { skip: NO_GOLDEN }, async (t) => {

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -68,6 +68,16 @@ function options(t: Test, fields: Partial<ResolveOptions> = {}): ResolveOptions 
   const warnings: string[] = []
   return { cacheDir: join(t.testdir(), 'cache'), onWarning: (text) => warnings.push(text), warnings, ...fields }
 }
+
+t.test('resolveArchive() says why a path cannot be looked at', async (t) => {
+  const at = options(t)
+  const path = join(t.testdir({}), 'loop.fl')
+  symlinkSync('loop.fl', path)
+  await t.rejects(resolveArchive(path, at, signal), {
+    code: 'FLIST_NOT_FOUND',
+    message: /loop\.fl": its links lead in a circle \(ELOOP\)/,
+  })
+})
 
 t.test('resolveArchive() takes a path as it is', async (t) => {
   const dir = t.testdir({ 'a.fl': 'x', user: { 'b.flist': 'y' }, folder: {} })
