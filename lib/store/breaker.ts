@@ -11,19 +11,22 @@ export interface BreakerOptions {
   /** Milliseconds it stays open at first, and at most: doubled by each probe that fails. */
   readonly pauseMs?: number
   readonly pauseMaxMs?: number
+  /** Milliseconds of silence after which a probe has another beside it: it may have been sent before the store came back. */
+  readonly probeStallMs?: number
   /** Milliseconds, never set back. */
   readonly now?: () => number
 }
 
 /**
  * What is known of one store's health. Who asks it says `enter` before and one of `answered`, `failed`, `left` after. Where it
- * is open nobody may enter, until a pause is over; then one may, and the others wait for what he finds (`settled`).
+ * is open nobody may enter, until a pause is over; then one may, and the others wait for what he finds (`settled`), but not for long.
  */
 export class Breaker {
   readonly #failuresMax: number
   readonly #restMs: number
   readonly #pauseMs: number
   readonly #pauseMaxMs: number
+  readonly #probeStallMs: number
   readonly #now: () => number
   #state: BreakerState = 'ok'
   #silences = 0
@@ -31,7 +34,9 @@ export class Breaker {
   /** Until then it is asked last (failing), or not at all (open). */
   #restUntil = 0
   #openSince = 0
-  #isProbing = false
+  /** Under way, and when the last of them began. */
+  #probes = 0
+  #probeAt = 0
   #waiters: (() => void)[] = []
 
   constructor(options: BreakerOptions = {}) {
@@ -39,6 +44,7 @@ export class Breaker {
     this.#restMs = options.restMs ?? LIMITS.storeCoolDownMs
     this.#pauseMs = options.pauseMs ?? LIMITS.breakerPauseMs
     this.#pauseMaxMs = options.pauseMaxMs ?? LIMITS.breakerPauseMaxMs
+    this.#probeStallMs = options.probeStallMs ?? LIMITS.storeStallMs
     this.#now = options.now ?? performance.now.bind(performance)
   }
 
@@ -56,21 +62,28 @@ export class Breaker {
   }
 
   get isProbing(): boolean {
-    return this.#isProbing
+    return this.#probes > 0
   }
 
   /** Whether the caller may ask the store now. Where it is open the first caller after a pause is the probe. */
   enter(): boolean {
     if (this.#state !== 'open') return true
-    if (this.#isProbing || this.restMs > 0) return false
-    this.#isProbing = true
+    if (this.restMs > 0 || this.#probeLeftMs > 0) return false
+    this.#probes += 1
+    this.#probeAt = this.#now()
     return true
   }
 
-  /** Resolves when the probe that is under way has ended; `enter` says more. */
+  /** Resolves when the probe that is under way has ended, or is silent for too long; `enter` says more. */
   settled(): Promise<void> {
-    if (!this.#isProbing) return Promise.resolve()
-    return new Promise((resolve) => this.#waiters.push(resolve))
+    if (!this.isProbing) return Promise.resolve()
+    return new Promise((resolve) => {
+      const late = setTimeout(resolve, Math.ceil(this.#probeLeftMs) + 1)
+      this.#waiters.push(() => {
+        clearTimeout(late)
+        resolve()
+      })
+    })
   }
 
   /** It gave a block, or said that it has none. True where that healed it. */
@@ -79,14 +92,15 @@ export class Breaker {
     this.#state = 'ok'
     this.#silences = 0
     this.#pauses = 0
-    this.#endProbe()
+    this.#probes = 0
+    this.#wake()
     return healed
   }
 
   /** It failed. `silent`: it did not answer at all, or that it cannot now. True where that opened it. */
   failed(silent: boolean): boolean {
     const wasOpen = this.#state === 'open'
-    const wasProbe = wasOpen && this.#isProbing
+    const wasProbe = wasOpen && this.isProbing
     this.#silences = silent ? this.#silences + 1 : 0
     if (this.#silences >= this.#failuresMax || (wasOpen && silent)) {
       // Requests that were under way when it opened say nothing new.
@@ -121,9 +135,18 @@ export class Breaker {
     this.#pauses += 1
   }
 
+  /** Milliseconds that the last probe is still waited for. */
+  get #probeLeftMs(): number {
+    return this.#probes === 0 ? 0 : Math.max(0, this.#probeAt + this.#probeStallMs - this.#now())
+  }
+
   #endProbe(): void {
-    if (!this.#isProbing) return
-    this.#isProbing = false
+    if (this.#probes === 0) return
+    this.#probes -= 1
+    this.#wake()
+  }
+
+  #wake(): void {
     for (const wake of this.#waiters.splice(0)) wake()
   }
 }

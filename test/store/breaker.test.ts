@@ -52,6 +52,26 @@ void t.test('who goes away makes room for another probe', async (t) => {
   t.ok(breaker.enter())
 })
 
+void t.test('a probe that is silent for long has another beside it', async (t) => {
+  let now = 0
+  const breaker = new Breaker({ ...OPTIONS, probeStallMs: 40, now: () => now })
+  for (let nth = 0; nth < 3; nth += 1) breaker.failed(true)
+  now = 200
+  t.ok(breaker.enter())
+  now += 39
+  t.notOk(breaker.enter())
+  now += 1
+  t.ok(breaker.enter(), 'the second one')
+  t.notOk(breaker.enter())
+  breaker.failed(true)
+  t.same([breaker.isProbing, breaker.state], [true, 'open'], 'the first has failed, the second is under way')
+  t.notOk(breaker.enter(), 'there is a pause after it')
+  const settled = breaker.settled()
+  t.ok(breaker.answered())
+  await settled
+  t.same([breaker.isProbing, breaker.state, breaker.enter()], [false, 'ok', true])
+})
+
 void t.test('wrong answers never open it', async (t) => {
   const breaker = new Breaker(OPTIONS)
   for (let nth = 0; nth < 20; nth += 1) t.notOk(breaker.failed(false))
