@@ -159,6 +159,7 @@ function main(): void {
     thread.take(message)
     if (message.op === 'end') void thread.close().finally(() => port.close())
   })
+  port.postMessage({ op: 'up' } satisfies FetchReply)
 }
 
 main()

@@ -75,7 +75,9 @@ export class ServedMount {
     this.#table = new BlockTable(index.blockCount)
     if (plan.words.traceFile !== undefined) this.trace.start(plan.words.traceFile)
     this.#pending = canResend() ? undefined : new PendingRequests(plan.id)
-    this.fetch = share.fetch.add({ data: this.#fetchData(), log: this.log, onLost })
+    const { onError, timeoutMs } = plan.words
+    const refuse = onError === 'wait' ? undefined : { fd: held.fd, afterMs: timeoutMs }
+    this.fetch = share.fetch.add({ data: this.#fetchData(), log: this.log, onLost, refuse })
     this.fetch.pending = this.#pending
   }
 

@@ -1,12 +1,18 @@
 import { Worker } from 'node:worker_threads'
-import { describeError, type Log } from '../base/index.ts'
+import { describeError, ERRNO, type Log } from '../base/index.ts'
 import { BUSY_THREAD } from '../system/index.ts'
 import type { MissSink } from './answers.ts'
-import type { FetchMessage, FetchReply, ReadReply } from './fetch-messages.ts'
+import type { FetchMessage, FetchReply, ReadMessage, ReadReply } from './fetch-messages.ts'
+import { refuseRead } from './fetch-server.ts'
 import type { PendingRequests } from './pending.ts'
 
 /** Milliseconds until the reads of a fetch thread that died are asked again: what killed it may do so again. */
 const RECOVER_MS = 200
+/** Milliseconds that a thread gets to come up, at the least, before reads are refused for it; and between tries from then on. */
+const COME_UP_MS = 5_000
+const TRY_EVERY_MS = 1_000
+/** Milliseconds between two lines of a log about it. */
+const SAY_EVERY_MS = 10_000
 
 export interface FetchMountParts {
   /** What the thread needs to open index, cache and stores; it must be cloneable. */
@@ -14,6 +20,8 @@ export interface FetchMountParts {
   readonly log: Log
   /** The thread died with reads of this mount. */
   readonly onLost: () => void
+  /** The device, and the milliseconds that its reads wait for a thread which does not come up; undefined: they wait, or are not ours. */
+  readonly refuse?: { readonly fd: number; readonly afterMs: number } | undefined
 }
 
 /** The session thread's end of the fetch thread, which all mounts share. The thread starts at its first use. */
@@ -22,6 +30,9 @@ export class FetchClient {
   readonly #mounts = new Map<number, FetchMount>()
   #worker: Worker | undefined
   #count = 0
+  /** Since when there is no thread, though there was one or should be; `performance.now()`. */
+  #downSince = Infinity
+  #startedAt = -Infinity
   /** All mounts are gone. */
   ended = false
 
@@ -50,14 +61,28 @@ export class FetchClient {
     return this.#worker
   }
 
+  /** Milliseconds. */
+  get downMs(): number {
+    return Math.max(0, performance.now() - this.#downSince)
+  }
+
+  /** For reads that do not wait for it. */
+  tryToStart(): void {
+    if (performance.now() - this.#startedAt > TRY_EVERY_MS) this.start()
+  }
+
   start(): Worker {
     if (this.#worker !== undefined) return this.#worker
+    this.#startedAt = performance.now()
     const worker = new Worker(this.#url, { resourceLimits: BUSY_THREAD })
     worker.on('error', (error) => {
       for (const mount of this.#mounts.values()) mount.complain(describeError(error))
     })
     worker.on('exit', () => this.#lose(worker))
-    worker.on('message', (reply: FetchReply) => this.#mounts.get(reply.mount)?.hear(reply))
+    worker.on('message', (reply: FetchReply) => {
+      if (reply.op === 'up') this.#downSince = Infinity
+      else this.#mounts.get(reply.mount)?.hear(reply)
+    })
     this.#worker = worker
     return worker
   }
@@ -74,6 +99,7 @@ export class FetchClient {
 
   #lose(worker: Worker): void {
     if (this.#worker === worker) this.#worker = undefined
+    this.#downSince = Math.min(this.#downSince, performance.now())
     for (const mount of this.#mounts.values()) mount.lose(worker)
   }
 }
@@ -87,6 +113,7 @@ export class FetchMount implements MissSink {
   #worker: Worker | undefined
   #closed: (() => void) | undefined
   #ended = false
+  #saidAt = -Infinity
   /** Files that the kernel may read itself, by row. */
   readonly whole = new Map<number, string>()
   /** Where reads are noted for the next server, on a kernel that cannot repeat them. */
@@ -106,12 +133,12 @@ export class FetchMount implements MissSink {
 
   read(lo: number, hi: number, row: number, offset: number, bytes: number): void {
     const slot = this.pending?.keep(lo, hi, row, offset, bytes) ?? -1
-    this.#post({ op: 'read', mount: this.#number, lo, hi, row, offset, bytes, slot })
+    this.#read({ op: 'read', mount: this.#number, lo, hi, row, offset, bytes, slot })
   }
 
   /** Asks again what a server or thread that is dead had been asked. */
   readAgain(): void {
-    for (const read of this.pending?.left() ?? []) this.#post({ op: 'read', mount: this.#number, ...read })
+    for (const read of this.pending?.left() ?? []) this.#read({ op: 'read', mount: this.#number, ...read })
   }
 
   reached(block: number): void {
@@ -139,7 +166,7 @@ export class FetchMount implements MissSink {
   }
 
   /** For `FetchClient` alone. */
-  hear(reply: FetchReply): void {
+  hear(reply: Exclude<FetchReply, { op: 'up' }>): void {
     if (reply.op === 'whole') this.whole.set(reply.row, reply.path)
     else if (reply.op === 'reply') this.onReply?.(reply)
     else this.#closed?.()
@@ -156,6 +183,19 @@ export class FetchMount implements MissSink {
   /** For `FetchClient` alone. */
   complain(error: string): void {
     this.#parts.log.error('the fetch thread failed', { error })
+  }
+
+  /** Whoever reads must not wait for ever for a thread whose files are gone, say. */
+  #read(message: ReadMessage): void {
+    const { refuse, log } = this.#parts
+    if (refuse === undefined || this.#client.downMs < Math.max(refuse.afterMs, COME_UP_MS)) return this.#post(message)
+    refuseRead(refuse.fd, message, ERRNO.EIO)
+    this.pending?.clear(message.slot)
+    if (performance.now() - this.#saidAt > SAY_EVERY_MS) {
+      this.#saidAt = performance.now()
+      log.error('reads are refused: the fetch thread does not start', { hint: 'Look at the files of the program' })
+    }
+    this.#client.tryToStart()
   }
 
   #post(message: FetchMessage): void {

@@ -40,6 +40,8 @@ export interface ReadReply {
 
 /** What the fetch thread tells the session thread. */
 export type FetchReply =
+  /** It has started. */
+  | { readonly op: 'up' }
   /** The file at `path` holds the row's content, whole. */
   | { readonly op: 'whole'; readonly mount: number; readonly row: number; readonly path: string }
   | ({ readonly op: 'reply'; readonly mount: number } & ReadReply)
