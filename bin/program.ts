@@ -62,6 +62,11 @@ function usageCode(error: CommanderError, output: Output): number {
   return output.fail(new FlistError('FLIST_USAGE', `Cannot understand the command line: ${what}`, { hint }))
 }
 
+/** A URL with a password, as ARCHIVE. */
+const SECRET_URL = /^https?:\/\/[^/?#@]*:[^/?#@]+@/i
+const SECRET_SEEN =
+  'A password in a URL is seen by every user in the process list; put it into the credentials file (docs/stores.md) instead'
+
 type Add = (program: Command, context: Context, done: (code: number) => void) => void
 
 /** In the order of the help text. */
@@ -119,6 +124,7 @@ export function buildProgram(context: Context, done: (code: number) => void, fir
       throw new CommanderError(0, 'commander.version', 'version')
     })
   program.hook('preAction', async (_program, action) => {
+    if (action.args.some((word) => SECRET_URL.test(word))) context.output.warn(SECRET_SEEN)
     const lists = action.opts<{ options?: string[] }>().options
     if (lists !== undefined) (await import('./option-list.ts')).applyOptionLists(action, lists)
     await applySettings(() => (alone === undefined ? program : buildProgram(context, done)), action)

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Dispatcher } from 'undici'
 import { FlistError, LIMITS } from '../base/index.ts'
-import { asFetchError, getUrl, openAgent, redactUrl, statusError } from './archive-http.ts'
+import { type ArchiveClient, asFetchError, getUrl, openClient, redactUrl, statusError } from './archive-http.ts'
 import { ArchiveShelf, type UrlRecord } from './archive-shelf.ts'
 
 export interface DownloadOptions {
@@ -26,9 +26,9 @@ export async function downloadArchive(url: URL, options: DownloadOptions, signal
   const pinned = options.digest === undefined ? undefined : shelf.find(options.digest)
   if (pinned !== undefined) return pinned
   const kept = shelf.remember(url)
-  const agent = await openAgent()
+  const client = await openClient(url)
   try {
-    return await fetchWithRetries(agent, url, shelf, kept, options, signal)
+    return await fetchWithRetries(client, url, shelf, kept, options, signal)
   } catch (error) {
     const failure = asFetchError(error, url, signal)
     const copy = kept && shelf.find(kept.sha256, kept.bytes)
@@ -37,12 +37,12 @@ export async function downloadArchive(url: URL, options: DownloadOptions, signal
     checkPin(kept.sha256, url, options)
     return copy
   } finally {
-    await agent.destroy()
+    await client.agent.destroy()
   }
 }
 
 async function fetchWithRetries(
-  agent: Dispatcher,
+  client: ArchiveClient,
   url: URL,
   shelf: ArchiveShelf,
   kept: UrlRecord | undefined,
@@ -51,7 +51,7 @@ async function fetchWithRetries(
 ): Promise<string> {
   for (let attempt = 1; ; attempt += 1) {
     try {
-      return await fetchOnce(agent, url, shelf, kept, options, signal)
+      return await fetchOnce(client, url, shelf, kept, options, signal)
     } catch (error) {
       const failure = asFetchError(error, url, signal)
       // With a copy at hand, waiting serves nobody.
@@ -62,14 +62,14 @@ async function fetchWithRetries(
 }
 
 async function fetchOnce(
-  agent: Dispatcher,
+  client: ArchiveClient,
   url: URL,
   shelf: ArchiveShelf,
   kept: UrlRecord | undefined,
   options: DownloadOptions,
   signal: AbortSignal,
 ): Promise<string> {
-  const response = await getUrl(agent, url, conditions(kept), signal)
+  const response = await getUrl(client, url, conditions(kept), signal)
   const copy = kept && shelf.find(kept.sha256, kept.bytes)
   if (response.statusCode === 304 && kept && copy) {
     await response.body.dump()
@@ -90,7 +90,7 @@ async function fetchOnce(
   }
   const { sha256, md5 } = draft.digests()
   checkPin(sha256, url, options)
-  const wanted = await hubMd5(agent, url, options, signal)
+  const wanted = await hubMd5(client, url, options, signal)
   if (wanted !== undefined && wanted !== md5) throw mismatch(url, `MD5 ${md5}, the server's ".md5" says ${wanted}`)
   const path = await draft.publish(sha256)
   await shelf.note(url, {
@@ -153,7 +153,7 @@ function conditions(kept: UrlRecord | undefined): Record<string, string> {
 
 /** The sum a hub keeps beside each archive (hub-api.md 3). Absent below tags, and on servers that are no hub. */
 async function hubMd5(
-  agent: Dispatcher,
+  client: ArchiveClient,
   url: URL,
   options: DownloadOptions,
   signal: AbortSignal,
@@ -161,7 +161,7 @@ async function hubMd5(
   const beside = new URL(url)
   beside.pathname += '.md5'
   try {
-    const text = await shortText(agent, beside, MD5_BYTES_MAX, signal)
+    const text = await shortText(client, beside, MD5_BYTES_MAX, signal)
     // A server that answers every address with a page gives no sum.
     return /^([0-9a-f]{32})\s/i.exec(`${text} `)?.[1]?.toLowerCase()
   } catch (error) {
@@ -186,9 +186,9 @@ export async function fetchBeside(
 ): Promise<string | undefined> {
   const beside = new URL(url)
   beside.pathname += ending
-  const agent = await openAgent()
+  const client = await openClient(url)
   try {
-    const text = await shortText(agent, beside, bytesMax, signal)
+    const text = await shortText(client, beside, bytesMax, signal)
     return text === '' ? undefined : text
   } catch (error) {
     const failure = asFetchError(error, beside, signal)
@@ -196,14 +196,14 @@ export async function fetchBeside(
     warn(failure.message)
     return undefined
   } finally {
-    await agent.destroy()
+    await client.agent.destroy()
   }
 }
 
 /** Cut beyond `bytesMax`; empty where the answer is no 200. */
-async function shortText(agent: Dispatcher, url: URL, bytesMax: number, signal: AbortSignal): Promise<string> {
+async function shortText(client: ArchiveClient, url: URL, bytesMax: number, signal: AbortSignal): Promise<string> {
   const deadline = AbortSignal.any([signal, AbortSignal.timeout(LIMITS.tryTimeoutMs)])
-  const response = await getUrl(agent, url, {}, deadline)
+  const response = await getUrl(client, url, {}, deadline)
   if (response.statusCode !== 200) {
     await response.body.dump()
     return ''

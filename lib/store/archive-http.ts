@@ -13,31 +13,58 @@ export function redactUrl(url: URL): string {
   return plain.href
 }
 
-/** Connections for archives, through the proxies of the environment and with the authorities of FLISTFS_CA_FILE. */
-export async function openAgent(): Promise<Dispatcher> {
+/** Connections for archives, and what the server of one is told of who asks. */
+export interface ArchiveClient {
+  readonly agent: Dispatcher
+  readonly authorization: string | undefined
+}
+
+/** Through the proxies of the environment and with the authorities of FLISTFS_CA_FILE. Secrets are the URL's, else the credentials file's. */
+export async function openClient(url: URL): Promise<ArchiveClient> {
   const [{ openDispatcher }, { readTls }] = await Promise.all([import('./dispatcher.ts'), import('./tls-files.ts')])
   const tls = await readTls({ name: 'the archive', secrets: {} })
-  return openDispatcher({ timeoutMs: LIMITS.tryTimeoutMs, connections: 2, tls })
+  const authorization = await authorizationFor(url)
+  return { agent: await openDispatcher({ timeoutMs: LIMITS.tryTimeoutMs, connections: 2, tls }), authorization }
+}
+
+async function authorizationFor(url: URL): Promise<string | undefined> {
+  const { authorization } = await import('./source-http.ts')
+  const [user, password] = [decoded(url.username), decoded(url.password)]
+  if (user !== '' || password !== '') return authorization({ user, password, token: '' })
+  const { findWebSecrets } = await import('./host-credentials.ts')
+  const port = Number(url.port) || (url.protocol === 'https:' ? 443 : 80)
+  const host = url.hostname.replace(/^\[|\]$/g, '')
+  const found = await findWebSecrets({ name: redactUrl(url), path: url.href, host, port })
+  return found && authorization(found)
+}
+
+/** Of a part of a URL; as it stands where its percent signs mean nothing. */
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
 }
 
 const REDIRECTS_MAX = 5
 const REDIRECTS = new Set([301, 302, 303, 307, 308])
 
-/** GET, following redirects. Credentials of the URL go to their own origin only. The caller reads or destroys the body. */
+/** GET, following redirects. Secrets go to the origin of the URL only. The caller reads or destroys the body. */
 export async function getUrl(
-  agent: Dispatcher,
+  { agent, authorization }: ArchiveClient,
   url: URL,
   headers: Readonly<Record<string, string>>,
   signal: AbortSignal,
 ): Promise<Dispatcher.ResponseData> {
   let at = url
   for (let hops = 0; hops <= REDIRECTS_MAX; hops += 1) {
-    const authorization = at.origin === url.origin ? basicAuthorization(url) : {}
+    const told = authorization !== undefined && at.origin === url.origin ? { authorization } : {}
     const response = await agent.request({
       origin: at.origin,
       path: at.pathname + at.search,
       method: 'GET',
-      headers: { 'user-agent': 'flistfs', accept: '*/*', ...headers, ...authorization },
+      headers: { 'user-agent': 'flistfs', accept: '*/*', ...headers, ...told },
       signal,
     })
     if (!REDIRECTS.has(response.statusCode)) return response
@@ -49,12 +76,6 @@ export async function getUrl(
     if (url.protocol === 'https:' && at.protocol === 'http:') throw unusable(url, 'it redirects from https to http')
   }
   throw unusable(url, `more than ${REDIRECTS_MAX} redirects`)
-}
-
-function basicAuthorization(url: URL): Record<string, string> {
-  if (url.username === '' && url.password === '') return {}
-  const pair = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`
-  return { authorization: `Basic ${Buffer.from(pair).toString('base64')}` }
 }
 
 function unusable(url: URL, why: string): FlistError {
@@ -74,7 +95,7 @@ export function statusError(url: URL, status: number): FlistError | undefined {
   }
   if (status === 401 || status === 403) {
     return new FlistError('FLIST_STORE_DENIED', what, {
-      hint: 'Give a user and password in the URL, or a public address',
+      hint: 'Put a user and a password, or a token, for this host into the credentials file (docs/stores.md)',
     })
   }
   const passing = status === 408 || status === 429 || status >= 500

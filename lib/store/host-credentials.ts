@@ -13,9 +13,15 @@ export interface HostCredentials {
   readonly sessionToken: string
   readonly region: string
   readonly token: string
-  /** The token may be sent without TLS. */
+  /** For Basic authentication, where there is no token. */
+  readonly user: string
+  readonly password: string
+  /** Token and password may be sent without TLS. */
   readonly plainHttp: boolean
 }
+
+/** Whose table is looked for. `name` is for people. */
+export type CredentialHost = Pick<StoreUrl, 'name' | 'path' | 'host' | 'port'>
 
 /** The user's file, then the machine's. */
 export function credentialFiles(): string[] {
@@ -28,7 +34,7 @@ export function credentialFiles(): string[] {
  * scheme's own. Throws FLIST_STORE_DENIED where others may read that file, or where it makes no sense.
  */
 export async function findHostCredentials(
-  store: StoreUrl,
+  store: CredentialHost,
   files: readonly string[] = credentialFiles(),
 ): Promise<HostCredentials | undefined> {
   for (const file of files) {
@@ -42,6 +48,16 @@ export async function findHostCredentials(
     return table
   }
   return undefined
+}
+
+/** What a web server gets of them: over TLS, or where the file says so. Throws as `findHostCredentials`. */
+export async function findWebSecrets(
+  host: CredentialHost,
+): Promise<Pick<HostCredentials, 'token' | 'user' | 'password'> | undefined> {
+  const found = await findHostCredentials(host)
+  if (found === undefined || !(host.path.startsWith('https:') || found.plainHttp)) return undefined
+  const { token, user, password } = found
+  return token === '' ? { token, user, password } : { token, user: '', password: '' }
 }
 
 async function readCredentialFile(path: string): Promise<{ text: string; isOpen: boolean } | undefined> {
@@ -63,7 +79,7 @@ async function readCredentialFile(path: string): Promise<{ text: string; isOpen:
   }
 }
 
-async function tableOf(store: StoreUrl, file: string, text: string): Promise<HostCredentials | undefined> {
+async function tableOf(store: CredentialHost, file: string, text: string): Promise<HostCredentials | undefined> {
   const { parse } = await import('smol-toml')
   let tables: Record<string, unknown>
   try {
@@ -90,17 +106,19 @@ async function tableOf(store: StoreUrl, file: string, text: string): Promise<Hos
     sessionToken: field('session_token'),
     region: field('region'),
     token: field('token'),
+    user: field('user'),
+    password: field('password'),
     plainHttp: fields['plain_http'] === true,
   }
 }
 
-function names(store: StoreUrl): string[] {
+function names(store: CredentialHost): string[] {
   const host = (store.host.includes(':') ? `[${store.host}]` : store.host).toLowerCase()
   const usual = new URL(store.path).port === ''
   return usual ? [`${host}:${store.port}`, host] : [`${host}:${store.port}`]
 }
 
-function refused(store: StoreUrl, file: string, why: string, hint: string): FlistError {
+function refused(store: CredentialHost, file: string, why: string, hint: string): FlistError {
   return new FlistError('FLIST_STORE_DENIED', `Cannot use credentials file "${file}" for "${store.name}": ${why}`, {
     hint,
   })

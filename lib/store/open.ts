@@ -61,7 +61,7 @@ export async function openSink(url: string, baseDir: string): Promise<BlockSink>
   const client = await openClient(store, LIMITS.tryTimeoutMs)
   if (scheme === 's3' || scheme === 's3s') return openS3(store, client, secrets, true)
   const { ServerSink } = await import('./sink-server.ts')
-  return new ServerSink(store.name, store.path, await withHostToken(store, secrets), client)
+  return new ServerSink(store.name, store.path, await withHostSecrets(store, secrets), client)
 }
 
 function readOnly(name: string): FlistError {
@@ -89,7 +89,7 @@ async function openWebSource(
 ): Promise<BlockSource> {
   const client = await openClient(store, timeoutMs)
   if (store.scheme === 's3' || store.scheme === 's3s') return openS3(store, client, secrets, trusted)
-  const known = await withHostToken(store, secrets)
+  const known = await withHostSecrets(store, secrets)
   if (store.scheme === 'server') {
     const { openServerSource } = await import('./source-server.ts')
     return openServerSource(store.name, store.path, known, client)
@@ -98,13 +98,11 @@ async function openWebSource(
   return new HttpSource(store.name, store.path, known, client)
 }
 
-/** A URL without secrets gets the token that the credentials file has for its host: over TLS, or where the file says so. */
-async function withHostToken(store: StoreUrl, secrets: Secrets): Promise<Secrets> {
+/** A URL without secrets gets those that the credentials file has for its host. */
+async function withHostSecrets(store: StoreUrl, secrets: Secrets): Promise<Secrets> {
   if (secrets.user !== '' || secrets.password !== '' || secrets.token !== '') return secrets
-  const { findHostCredentials } = await import('./host-credentials.ts')
-  const found = await findHostCredentials(store)
-  if (found === undefined || found.token === '') return secrets
-  return store.path.startsWith('https:') || found.plainHttp ? { ...secrets, token: found.token } : secrets
+  const { findWebSecrets } = await import('./host-credentials.ts')
+  return { ...secrets, ...(await findWebSecrets(store)) }
 }
 
 /**

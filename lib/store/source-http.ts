@@ -96,7 +96,12 @@ export class HttpSource implements BlockSource {
   }
 }
 
-function authorization({ user, password, token }: Secrets): string | undefined {
+/** The header's value; undefined: nothing is said. */
+export function authorization({
+  user,
+  password,
+  token,
+}: Pick<Secrets, 'user' | 'password' | 'token'>): string | undefined {
   if (token !== '') return `Bearer ${token}`
   if (user === '' && password === '') return undefined
   return `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`

@@ -105,6 +105,18 @@ t.test('mount warns of a password in the words, and not of one in the environmen
   t.notMatch((await run(t, words, { FLISTFS_STORE: store })).stderr, /Warning/)
 })
 
+t.test('a password in the URL of an archive brings a warning, whatever is done with it', async (t) => {
+  const host = '127.0.0.1:1/a.fl'
+  for (const words of [['ls'], ['mount'], ['cat', 'x']]) {
+    const [verb = '', ...rest] = words
+    const more = verb === 'mount' ? [t.testdir()] : rest
+    const loud = await run(t, [verb, `http://me:secret@${host}`, ...more])
+    t.match(loud.stderr, /Warning: [^]*credentials file/, verb)
+    t.notMatch(loud.stderr, 'secret')
+    t.notMatch((await run(t, [verb, `http://me@${host}`, ...more])).stderr, /Warning/)
+  }
+})
+
 t.test('stats and umount of a folder that is no mount', async (t) => {
   const dir = t.testdir({ plain: {} })
   for (const verb of ['stats', 'umount']) {

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -215,6 +215,42 @@ t.test('resolveArchive() says what a server refused, and tries again what may pa
   let failures = 2
   hub.answers = { '/a.fl': (request, response) => (failures-- > 0 ? status(500) : file(CONTENT))(request, response) }
   t.strictSame(readFileSync((await resolveArchive(`${hub.origin}/a.fl`, at, signal)).path), CONTENT)
+})
+
+t.test('resolveArchive() tells a host what the credentials file says of it', async (t) => {
+  const hub = await new Hub().start(t)
+  hub.answers = {
+    '/a.fl': file(CONTENT),
+    '/away.fl': (_request, response) => void response.writeHead(302, { location: `${other.origin}/a.fl` }).end(),
+  }
+  const other = await new Hub().start(t)
+  other.answers = { '/a.fl': file(CONTENT) }
+  const at = options(t)
+  const config = join(at.cacheDir, 'config')
+  mkdirSync(join(config, 'flistfs'), { recursive: true })
+  const path = join(config, 'flistfs/credentials.toml')
+  const write = (fields: string): void =>
+    writeFileSync(path, `["${new URL(hub.origin).host}"]\n${fields}`, { mode: 0o600 })
+  const before = process.env['XDG_CONFIG_HOME']
+  process.env['XDG_CONFIG_HOME'] = config
+  t.teardown(() => {
+    if (before === undefined) delete process.env['XDG_CONFIG_HOME']
+    else process.env['XDG_CONFIG_HOME'] = before
+  })
+  write('user = "me"\npassword = "secret"\n')
+  await resolveArchive(`${hub.origin}/a.fl`, at, signal)
+  t.equal(hub.headers.at(0)?.authorization, undefined, 'not without TLS')
+  write('user = "me"\npassword = "secret"\nplain_http = true\n')
+  await resolveArchive(`${hub.origin}/away.fl`, at, signal)
+  t.equal(hub.headers.at(-1)?.authorization, `Basic ${Buffer.from('me:secret').toString('base64')}`)
+  t.strictSame(
+    other.headers.map(({ authorization }) => authorization).filter((each) => each !== undefined),
+    [],
+    'nor to another host',
+  )
+  write('token = "abc"\nuser = "me"\nplain_http = true\n')
+  await resolveArchive(`${hub.origin}/a.fl`, at, signal)
+  t.equal(hub.headers.at(-1)?.authorization, 'Bearer abc')
 })
 
 t.test('resolveArchive() follows redirects, without taking the password elsewhere', async (t) => {
