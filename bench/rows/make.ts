@@ -180,7 +180,9 @@ export const convert: Row = {
       const medians = paired(repetitions(bench), {
         flistfs: () => {
           place.fresh('store')
-          return place.flistfs(`convert oci:${image}:bench ${place.fresh('image.fl')} --store dir://${place.store}`)
+          return onceWritten(() =>
+            place.flistfs(`convert oci:${image}:bench ${place.fresh('image.fl')} --store dir://${place.store}`),
+          )
         },
       })
       const hasUmoci = which('umoci') !== undefined
