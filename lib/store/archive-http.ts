@@ -95,7 +95,7 @@ export function statusError(url: URL, status: number): FlistError | undefined {
   }
   if (status === 401 || status === 403) {
     return new FlistError('FLIST_STORE_DENIED', what, {
-      hint: 'Put a user and a password, or a token, for this host into the credentials file (docs/stores.md)',
+      hint: 'Put user and password, or a token, for this host into the credentials file (docs/stores.md)',
     })
   }
   const passing = status === 408 || status === 429 || status >= 500
