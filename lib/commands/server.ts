@@ -6,15 +6,19 @@ import {
   FetchClient,
   type Held,
   makeFrames,
+  processStart,
   releaseServer,
   requestResend,
   Session,
+  signalProcess,
+  supervisor,
 } from '../kernel/index.ts'
 import { exitNow, notifyManager, watchdogEveryMs } from '../system/index.ts'
 import { SegmentFiles } from '../vfs/index.ts'
 import type { JoinDoor } from './join-door.ts'
 import type { MountPlace, MountPlan } from './mount-plan.ts'
 import { threadUrl } from './open-index.ts'
+import { OwnProgram } from './own-program.ts'
 import { ServedMount, type ServerShare } from './served-mount.ts'
 
 /** Milliseconds. */
@@ -23,11 +27,14 @@ const HOUSEKEEP_EVERY_MS = 10_000
 const INIT_MS = 30_000
 /** Milliseconds from a mount to the start of its fetch thread, which also answers `stats`. */
 const FETCH_AFTER_MS = 50
+/** Milliseconds that another server has to come, before the supervisor is asked for one again. */
+const SUCCEED_MS = 10_000
 
 /** The process that serves mounts: one, or all of the same circumstances. It ends with its last mount. */
 export class Server implements ServerShare {
   readonly key: string | undefined
-  readonly fetch = new FetchClient(threadUrl('fetch-thread'))
+  readonly #program = new OwnProgram(threadUrl('fetch-thread'))
+  readonly fetch = new FetchClient(threadUrl('fetch-thread'), () => this.#program.isReplaced && this.#handOver())
   readonly frames = makeFrames()
   readonly files: SegmentFiles
   readonly #session = new Session()
@@ -39,6 +46,8 @@ export class Server implements ServerShare {
   #failure: unknown
   /** To unmount all. */
   #asked = false
+  /** When another server was asked for. */
+  #succeededAt = -Infinity
 
   constructor(key: string | undefined, cacheDir: string) {
     this.key = key
@@ -207,5 +216,19 @@ export class Server implements ServerShare {
     this.files.releaseUnlinked()
     const used = this.files.takeUsed()
     if (used.length > 0) this.fetch.used(used)
+    if (this.#program.hasSettled()) this.#handOver()
+  }
+
+  /** To the program that is on the disk now, as `flistfs upgrade` would. False where there is no supervisor to start it. */
+  #handOver(): boolean {
+    const parent = supervisor()
+    const now = performance.now()
+    if (parent === undefined) return false
+    if (now - this.#succeededAt > SUCCEED_MS) {
+      this.#succeededAt = now
+      for (const { log } of this.#mounts) log.info('the files of the program were replaced: another server is to go on')
+      signalProcess({ pid: parent, pidStart: processStart(parent) ?? 0 }, 'SIGUSR2')
+    }
+    return true
   }
 }

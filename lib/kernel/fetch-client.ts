@@ -27,17 +27,21 @@ export interface FetchMountParts {
 /** The session thread's end of the fetch thread, which all mounts share. The thread starts at its first use. */
 export class FetchClient {
   readonly #url: URL
+  readonly #handOver: () => boolean
   readonly #mounts = new Map<number, FetchMount>()
   #worker: Worker | undefined
   #count = 0
   /** Since when there is no thread, though there was one or should be; `performance.now()`. */
   #downSince = Infinity
   #startedAt = -Infinity
+  #waiting = false
   /** All mounts are gone. */
   ended = false
 
-  constructor(url: URL) {
+  /** Where `handOver` says yes, a thread of ours must not start: another server is on its way, which will be asked again. */
+  constructor(url: URL, handOver: () => boolean = () => false) {
     this.#url = url
+    this.#handOver = handOver
   }
 
   /** The thread hears of the mount with the first thing that is asked of it. */
@@ -71,9 +75,11 @@ export class FetchClient {
     if (performance.now() - this.#startedAt > TRY_EVERY_MS) this.start()
   }
 
-  start(): Worker {
+  /** Undefined: not by us. */
+  start(): Worker | undefined {
     if (this.#worker !== undefined) return this.#worker
     this.#startedAt = performance.now()
+    if (this.#handOver()) return this.#wait()
     const worker = new Worker(this.#url, { resourceLimits: BUSY_THREAD })
     worker.on('error', (error) => {
       for (const mount of this.#mounts.values()) mount.complain(describeError(error))
@@ -97,7 +103,18 @@ export class FetchClient {
     await gone
   }
 
-  #lose(worker: Worker): void {
+  /** For the other server; where it does not come, the reads are asked again here. */
+  #wait(): undefined {
+    this.#downSince = Math.min(this.#downSince, performance.now())
+    if (this.#waiting) return
+    this.#waiting = true
+    setTimeout(() => {
+      this.#waiting = false
+      this.#lose(undefined)
+    }, TRY_EVERY_MS)
+  }
+
+  #lose(worker: Worker | undefined): void {
     if (this.#worker === worker) this.#worker = undefined
     this.#downSince = Math.min(this.#downSince, performance.now())
     for (const mount of this.#mounts.values()) mount.lose(worker)
@@ -173,7 +190,7 @@ export class FetchMount implements MissSink {
   }
 
   /** For `FetchClient` alone: this thread has ended. */
-  lose(worker: Worker): void {
+  lose(worker: Worker | undefined): void {
     if (this.#worker !== worker) return
     this.#worker = undefined
     this.#closed?.()
@@ -199,12 +216,12 @@ export class FetchMount implements MissSink {
   }
 
   #post(message: FetchMessage): void {
-    this.#told().postMessage(message)
+    this.#told()?.postMessage(message)
   }
 
-  #told(): Worker {
+  #told(): Worker | undefined {
     const worker = this.#client.start()
-    if (worker !== this.#worker) {
+    if (worker !== undefined && worker !== this.#worker) {
       const data: unknown = this.#parts.data
       worker.postMessage({ op: 'open', mount: this.#number, data } satisfies FetchMessage)
       this.#worker = worker

@@ -1,33 +1,53 @@
-import { readdirSync, renameSync } from 'node:fs'
+import { copyFileSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { lacks, mountTest, PROGRAMS, PROJECT } from './mounted.ts'
+import { type Lab, lacks, mountTest, PROGRAMS, PROJECT, until } from './mounted.ts'
 
 const ARCHIVE = join(PROJECT, 'fixtures/sample/debian.fl')
+
+/** A program of its own, whose files can be taken away or replaced, and a mount that it serves. */
+async function mountByOwn(lab: Lab, timeout: string): Promise<{ directory: string; pid: number; threads: string[] }> {
+  const program = lab.folder('program')
+  const from = dirname(PROGRAMS)
+  for (const name of ['bin', 'dist', 'lib', 'fixtures', 'package.json'].filter((each) =>
+    readdirSync(from).includes(each),
+  ))
+    await lab.ok('cp', ['-r', join(from, name), program])
+  await lab.ok('ln', ['-s', join(PROJECT, 'node_modules'), program])
+  const directory = lab.folder('mnt')
+  const log = lab.path('log-program')
+  const words = ['--cache', lab.cache, '--own-process', '--timeout', timeout, '--log', log, '--json']
+  const flistfs = join(program, 'bin/flistfs')
+  const said = JSON.parse(await lab.ok('sh', [flistfs, 'mount', ARCHIVE, directory, ...words])) as { pid: number }
+  await lab.ok('sh', ['-c', 'cat "$0/usr/bin/bash" >/dev/null', directory])
+  const threads = readdirSync(program, { recursive: true, encoding: 'utf8' })
+    .filter((name) => /fetch-thread\.[jt]s$/.test(name))
+    .map((name) => join(program, name))
+  return { directory, pid: said.pid, threads }
+}
+
+async function serverOf(lab: Lab, directory: string): Promise<number | undefined> {
+  const mounts = JSON.parse(await lab.ok('sh', [join(PROGRAMS, 'flistfs'), 'list', '--json'])) as {
+    directory: string
+    pid: number
+    state: string
+  }[]
+  return mounts.find((one) => one.directory === directory && one.state !== 'dead')?.pid
+}
+
+/** As package managers do: the new file is ready before it takes the place. */
+function replace(path: string, text: string): void {
+  writeFileSync(`${path}.new`, text)
+  renameSync(`${path}.new`, path)
+}
 
 mountTest(
   'reads end though the fetch thread cannot start, and go on when it can',
   { skip: lacks('cp') },
   async (t, lab) => {
-    // A program of its own, of which a part is taken away.
-    const program = lab.folder('program')
-    const from = dirname(PROGRAMS)
-    for (const name of ['bin', 'dist', 'lib', 'fixtures', 'package.json'].filter((each) =>
-      readdirSync(from).includes(each),
-    ))
-      await lab.ok('cp', ['-r', join(from, name), program])
-    await lab.ok('ln', ['-s', join(PROJECT, 'node_modules'), program])
-    const directory = lab.folder('mnt')
-    const log = lab.path('log-program')
-    const words = ['--cache', lab.cache, '--own-process', '--timeout', '2s', '--log', log, '--json']
-    const flistfs = join(program, 'bin/flistfs')
-    const said = JSON.parse(await lab.ok('sh', [flistfs, 'mount', ARCHIVE, directory, ...words])) as { pid: number }
-    await lab.ok('sh', ['-c', 'cat "$0/usr/bin/bash" >/dev/null', directory])
-    const threads = readdirSync(program, { recursive: true, encoding: 'utf8' })
-      .filter((name) => /fetch-thread\.[jt]s$/.test(name))
-      .map((name) => join(program, name))
+    const { directory, pid, threads } = await mountByOwn(lab, '2s')
     t.not(threads.length, 0, 'there is something to take away')
     for (const thread of threads) renameSync(thread, `${thread}.away`)
-    process.kill(said.pid, 'SIGKILL')
+    process.kill(pid, 'SIGKILL')
     await lab.ok('sh', ['-c', 'stat "$0/usr/bin/bash" >/dev/null', directory])
     const read = ['-c', 'cat "$0/usr/bin/ls" | wc -c; cat "$0/usr/bin/ls" >/dev/null', directory]
     const refused = await lab.run('sh', read)
@@ -41,3 +61,31 @@ mountTest(
     await lab.umount({ directory })
   },
 )
+
+mountTest('a server whose program is replaced hands over to the new one by itself', {}, async (t, lab) => {
+  const { directory, pid, threads } = await mountByOwn(lab, '60s')
+  for (const thread of threads) replace(thread, readFileSync(thread, 'utf8'))
+  await until(async () => ![undefined, pid].includes(await serverOf(lab, directory)))
+  await lab.ok('sh', ['-c', 'cat "$0/usr/bin/ls" >/dev/null', directory])
+  t.match(readFileSync(lab.path('log-program'), 'utf8'), /files of the program were replaced/, 'and says why')
+  await lab.umount({ directory })
+})
+
+mountTest('a thread of another program is not started: its server is asked the reads', {}, async (t, lab) => {
+  const { directory, pid, threads } = await mountByOwn(lab, '120s')
+  for (const thread of threads) {
+    copyFileSync(thread, `${thread}.good`)
+    replace(thread, "throw new Error('a broken program')\n")
+  }
+  process.kill(pid, 'SIGKILL')
+  await lab.ok('sh', ['-c', 'stat "$0/usr/bin/bash" >/dev/null', directory])
+  const broken = await serverOf(lab, directory)
+  const read = lab.run('sh', ['-c', 'cat "$0/usr/bin/ls" | wc -c', directory])
+  await until(() => readFileSync(lab.path('log-program'), 'utf8').includes('a broken program'))
+  for (const thread of threads) renameSync(`${thread}.good`, thread)
+  const done = await read
+  t.equal(done.stderr, '', 'the read that waited has its answer')
+  t.not(done.stdout.toString().trim(), '0', 'which is whole')
+  t.not(await serverOf(lab, directory), broken, 'from another server')
+  await lab.umount({ directory })
+})

@@ -108,6 +108,7 @@ mountTest('umount ends a mount whose server was just killed', {}, async (t, lab)
 
 mountTest('upgrade puts another server in place under readers', {}, async (t, lab) => {
   const mounted = await lab.mount(SAMPLE)
+  const processes = lab.servers().length
   const right = await sumOf(lab, mounted)
   const reader = (async () => {
     await lab.run('sh', ['-c', 'echo 3 > /proc/sys/vm/drop_caches'])
@@ -121,6 +122,9 @@ mountTest('upgrade puts another server in place under readers', {}, async (t, la
     t.equal(result?.to, await serverPid(lab))
   }
   t.equal(await reader, right)
+  const both = await Promise.all([1, 2].map(() => lab.flistfs(['upgrade', mounted.directory, '--json'])))
+  for (const { code, stderr } of both) t.equal(code, 0, stderr)
+  await until(() => lab.servers().length === processes)
   t.equal((await lab.flistfs(['upgrade', lab.dir])).code, 1, 'nothing is mounted there')
   t.equal((await lab.flistfs(['upgrade'])).code, 2)
   await lab.umount(mounted)
