@@ -1,13 +1,15 @@
 import { statfsSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
-import { defaultCacheDir, Log } from '../base/index.ts'
+import { defaultCacheDir, FlistError, Log, systemReason } from '../base/index.ts'
 import { digestRecords, hashArchive, shelvedIndexes } from '../flist/index.ts'
 import {
   CacheKeeper,
   cacheSummary,
   CacheView,
   defaultCacheBytes,
+  makeRoom,
   type PinSummary,
+  type PruneOptions,
   type PruneResult,
   shelvedArchives,
   urlRecords,
@@ -116,11 +118,10 @@ export async function pruneCache(request: PruneRequest, log: Log, signal: AbortS
     const index = isCurrent && mounted.has(digest) ? tryIndex(path, digest) : undefined
     return index === undefined ? [] : [index]
   })
-  const keeper = new CacheKeeper(cacheDir, log)
   try {
     const protect = open.map(({ keys, hashBytes }) => ({ keys, keyBytes: hashBytes }))
     const usedBefore = usedBeforeMs === undefined ? undefined : Math.floor(usedBeforeMs / 1000)
-    const result = await keeper.prune({ bytesMax, usedBefore, dryRun, protect }, signal)
+    const result = await pruneBlocks(cacheDir, { bytesMax, usedBefore, dryRun, protect }, log, signal)
     const pinned = CacheView.open(cacheDir)
     const kept = new Set([...mounted, ...(pinned?.pins() ?? []).map(({ name }) => name)])
     pinned?.close()
@@ -128,9 +129,39 @@ export async function pruneCache(request: PruneRequest, log: Log, signal: AbortS
     if (hasWish) pruneArchives(outcome, kept, all ? undefined : usedBeforeMs)
     return outcome
   } finally {
-    keeper.close()
     for (const index of open) index.close()
   }
+}
+
+/** Again where the disk was too full to write down what goes, and room could be made. */
+async function pruneBlocks(
+  cacheDir: string,
+  options: PruneOptions,
+  log: Log,
+  signal: AbortSignal,
+): Promise<PruneResult> {
+  for (;;) {
+    try {
+      const keeper = new CacheKeeper(cacheDir, log)
+      try {
+        return await keeper.prune(options, signal)
+      } finally {
+        keeper.close()
+      }
+    } catch (error) {
+      signal.throwIfAborted()
+      if (options.dryRun || !(await makeRoom(cacheDir, options, signal).catch(() => false)))
+        throw unusable(cacheDir, error)
+    }
+  }
+}
+
+function unusable(cacheDir: string, cause: unknown): FlistError {
+  if (cause instanceof FlistError) return cause
+  return new FlistError('FLIST_CACHE_UNUSABLE', `Cannot prune the cache "${cacheDir}": ${systemReason(cause)}`, {
+    hint: 'Run `flistfs cache verify --repair`; where the disk is full, make room on it',
+    cause,
+  })
 }
 
 function pruneArchives(outcome: PruneOutcome, kept: ReadonlySet<string>, usedBeforeMs: number | undefined): void {

@@ -11,6 +11,8 @@ export type DatabaseFault = 'busy' | 'broken' | 'full'
 const SQLITE = { error: 1, busy: 5, locked: 6, corrupt: 11, notADatabase: 26 } as const
 
 export function faultOf(error: unknown): DatabaseFault {
+  // A number that none of us wrote: no statement that meets it would ever succeed.
+  if (systemCode(error) === 'ERR_OUT_OF_RANGE') return 'broken'
   const code = sqliteCode(error)
   if (code === SQLITE.busy || code === SQLITE.locked) return 'busy'
   // SQLITE_ERROR is a table or column that is not there: all statements are ours and constant.

@@ -1,14 +1,16 @@
+import { statfsSync } from 'node:fs'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { LIMITS, type Log } from '../../base/index.ts'
 import { prepareCodec } from '../codec-tools.ts'
 import { Appender } from './appender.ts'
 import { Batch, nameOf } from './batch.ts'
 import { Connection } from './connection.ts'
-import type { Ledger } from './ledger.ts'
+import { Ledger } from './ledger.ts'
 import { matchesKey } from './matches-key.ts'
 import { addPins, demand } from './pins.ts'
 import { SegmentFiles } from './segment-files.ts'
 import { isBusy, removeSegment, sweep } from './space-keeper.ts'
+import { thisProcess } from './writer-identity.ts'
 
 /** Keys back to back. */
 export interface KeyList {
@@ -44,6 +46,8 @@ interface Guarded {
 }
 
 const MOVES_TO_A_TRANSACTION = 32
+/** What the log of a removal may need. */
+const ROOM_BYTES = 64 * 1024 * 1024
 
 /** Looks after a cache folder beside the mounts that use it: takes part as one more process. Close it at the end. */
 export class CacheKeeper {
@@ -59,8 +63,14 @@ export class CacheKeeper {
     this.#files = new SegmentFiles(dir)
     this.#appender = new Appender(this.#files, LIMITS.segmentBytes, () => undefined, false)
     this.#connection = new Connection(dir, log, () => undefined)
-    this.#connection.open()
-    demand(this.#connection, dir)
+    try {
+      this.#connection.open()
+      demand(this.#connection, dir)
+    } catch (error) {
+      // A handle that reads would keep the next one of this process from writing.
+      this.#connection.close()
+      throw error
+    }
   }
 
   get ledger(): Ledger {
@@ -75,9 +85,7 @@ export class CacheKeeper {
 
   /** Replaces the pins of `name`. */
   pin(name: string, keys: Buffer, keyBytes: 16 | 32): void {
-    const ledger = this.ledger
-    ledger.removePins(name)
-    addPins(ledger, name, keys, keyBytes)
+    addPins(this.ledger, name, keys, keyBytes, true)
   }
 
   /** False when nothing was pinned under this name. */
@@ -90,29 +98,11 @@ export class CacheKeeper {
     const { ledger } = this
     await prepareCodec()
     if (!options.dryRun) sweep(ledger, this.dir)
-    const guarded = await this.#guarded(ledger, options.protect, signal)
     const result: PruneResult = { segments: 0, bytes: 0, keptSegments: 0, busySegments: 0, movedBytes: 0 }
-    let total = ledger.totalBytes()
-    for (const victim of ledger.victims()) {
+    const guarded = await guardedBlocks(ledger, options.protect, signal)
+    for (const { id, keep } of whatGoes(ledger, options, guarded, result)) {
       signal.throwIfAborted()
-      if (options.bytesMax !== undefined && total <= options.bytesMax) break
-      if (options.usedBefore !== undefined && victim.used >= options.usedBefore) continue
-      if (isBusy(ledger, victim, Math.floor(Date.now() / 1000))) {
-        result.busySegments += 1
-        continue
-      }
-      const kept = guarded.get(victim.id)
-      // Copying the smaller part out pays.
-      if (kept !== undefined && 2 * kept.bytes > victim.bytes) {
-        result.keptSegments += 1
-        continue
-      }
-      if (!options.dryRun) await this.remove(victim.id, kept?.keys ?? [])
-      const freed = Math.max(0, victim.bytes - (kept?.bytes ?? 0))
-      total -= freed
-      result.segments += 1
-      result.bytes += freed
-      result.movedBytes += kept?.bytes ?? 0
+      if (!options.dryRun) await this.remove(id, keep)
     }
     return result
   }
@@ -155,36 +145,95 @@ export class CacheKeeper {
     this.#batch.drop(key, row.location)
     this.#batch.add(key, at, false)
   }
+}
 
-  /** By segment: the blocks that stay. */
-  async #guarded(ledger: Ledger, lists: readonly KeyList[], signal: AbortSignal): Promise<Map<number, Guarded>> {
-    const found = new Map<number, Guarded>()
-    const seen = new Set<string>()
-    const note = (key: Buffer): void => {
-      const name = nameOf(key)
-      const at = seen.has(name) ? undefined : ledger.find(key)?.location
-      if (at === undefined) return
-      seen.add(name)
-      const group = found.get(at.segment) ?? { bytes: 0, keys: [] }
-      found.set(at.segment, group)
-      group.bytes += at.bytes
-      group.keys.push(key)
+/**
+ * On a full disk not even the log has room that says what goes: takes away files of what `prune` would remove, until it has. Their
+ * rows point nowhere then, and go with the rest. False where nothing was removed.
+ */
+export async function makeRoom(dir: string, options: PruneOptions, signal: AbortSignal): Promise<boolean> {
+  const ledger = Ledger.forReading(dir, thisProcess())
+  if (ledger === undefined) return false
+  const files = new SegmentFiles(dir)
+  let removed = false
+  try {
+    const result: PruneResult = { segments: 0, bytes: 0, keptSegments: 0, busySegments: 0, movedBytes: 0 }
+    const guarded = await guardedBlocks(ledger, options.protect, signal)
+    for (const { id, keep } of whatGoes(ledger, options, guarded, result)) {
+      const disk = statfsSync(dir)
+      if (disk.bavail * disk.bsize >= ROOM_BYTES) break
+      if (keep.length > 0 || !files.exists(id)) continue
+      files.remove(id)
+      removed = true
     }
-    for (let group = ledger.pinsAfter(0); group !== undefined; group = ledger.pinsAfter(group.n)) {
-      group.keys.forEach(note)
-      await nextTurn()
-      signal.throwIfAborted()
-    }
-    for (const { keys, keyBytes } of lists) {
-      for (let at = 0; at < keys.length; at += keyBytes) {
-        // A copy: the list is a view of a file.
-        note(Buffer.from(keys.subarray(at, at + keyBytes)))
-        if (at % (4096 * keyBytes) === 0) await nextTurn()
-      }
-      signal.throwIfAborted()
-    }
-    return found
+    return removed
+  } finally {
+    ledger.close()
   }
+}
+
+/** The segments that go, with the blocks that move out of them first; counts them, and those that stay. */
+function* whatGoes(
+  ledger: Ledger,
+  { bytesMax, usedBefore }: PruneOptions,
+  guarded: ReadonlyMap<number, Guarded>,
+  result: PruneResult,
+): Generator<{ id: number; keep: readonly Buffer[] }> {
+  let total = ledger.totalBytes()
+  for (const victim of ledger.victims()) {
+    if (bytesMax !== undefined && total <= bytesMax) return
+    if (usedBefore !== undefined && victim.used >= usedBefore) continue
+    if (isBusy(ledger, victim, now())) {
+      result.busySegments += 1
+      continue
+    }
+    const kept = guarded.get(victim.id)
+    // Copying the smaller part out pays.
+    if (kept !== undefined && 2 * kept.bytes > victim.bytes) {
+      result.keptSegments += 1
+      continue
+    }
+    yield { id: victim.id, keep: kept?.keys ?? [] }
+    const freed = Math.max(0, victim.bytes - (kept?.bytes ?? 0))
+    total -= freed
+    result.segments += 1
+    result.bytes += freed
+    result.movedBytes += kept?.bytes ?? 0
+  }
+}
+
+/** By segment: the blocks that stay. */
+async function guardedBlocks(
+  ledger: Ledger,
+  lists: readonly KeyList[],
+  signal: AbortSignal,
+): Promise<Map<number, Guarded>> {
+  const found = new Map<number, Guarded>()
+  const seen = new Set<string>()
+  const note = (key: Buffer): void => {
+    const name = nameOf(key)
+    const at = seen.has(name) ? undefined : ledger.find(key)?.location
+    if (at === undefined) return
+    seen.add(name)
+    const group = found.get(at.segment) ?? { bytes: 0, keys: [] }
+    found.set(at.segment, group)
+    group.bytes += at.bytes
+    group.keys.push(key)
+  }
+  for (let group = ledger.pinsAfter(0); group !== undefined; group = ledger.pinsAfter(group.n)) {
+    group.keys.forEach(note)
+    await nextTurn()
+    signal.throwIfAborted()
+  }
+  for (const { keys, keyBytes } of lists) {
+    for (let at = 0; at < keys.length; at += keyBytes) {
+      // A copy: the list is a view of a file.
+      note(Buffer.from(keys.subarray(at, at + keyBytes)))
+      if (at % (4096 * keyBytes) === 0) await nextTurn()
+    }
+    signal.throwIfAborted()
+  }
+  return found
 }
 
 function now(): number {

@@ -71,7 +71,8 @@ export class Ledger {
       this.#do = prepareAll(this.#db)
       if (readable !== undefined) {
         this.boot = -1
-        this.process = 0
+        // 0 is who has left.
+        this.process = -1
         return
       }
       this.#db.prepare('INSERT OR IGNORE INTO boot (boot_id) VALUES (?)').run(me.bootId)
@@ -377,7 +378,8 @@ function rows(found: unknown): Cell[][] {
 }
 
 function pushKeys(into: Buffer[], blob: SQLInputValue | undefined, keyBytes: number): void {
-  if (!(blob instanceof Uint8Array)) return
+  // A damaged row may say anything; a key of no bytes would never end.
+  if (!(blob instanceof Uint8Array) || (keyBytes !== 16 && keyBytes !== 32)) return
   for (let at = 0; at + keyBytes <= blob.length; at += keyBytes)
     into.push(Buffer.from(blob.buffer, blob.byteOffset + at, keyBytes))
 }

@@ -4,10 +4,11 @@ import type { Ledger } from './ledger.ts'
 
 const KEYS_TO_A_ROW = 4096
 
-/** Blocks with these keys (back to back) stay until the pins of `name` are removed. */
-export function addPins(ledger: Ledger, name: string, keys: Buffer, keyBytes: 16 | 32): void {
+/** Blocks with these keys (back to back) stay until the pins of `name` are removed. `anew`: in the place of those it has. */
+export function addPins(ledger: Ledger, name: string, keys: Buffer, keyBytes: 16 | 32, anew = false): void {
   const step = KEYS_TO_A_ROW * keyBytes
   ledger.transaction(() => {
+    if (anew) ledger.removePins(name)
     for (let at = 0; at < keys.length; at += step) ledger.addPins(name, keys.subarray(at, at + step), keyBytes)
   })
 }

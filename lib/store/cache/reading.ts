@@ -6,6 +6,9 @@ import { FlistError, LIMITS } from '../../base/index.ts'
 import { databaseInode, newerLayout, pragma } from './database.ts'
 import { CACHE_LAYOUT, databasePath } from './layout.ts'
 
+/** The index of a log that somebody has open is never shorter (SQLite's WAL format, 2.1). */
+const INDEX_BYTES_MIN = 32_768
+
 export interface ReadableDatabase {
   readonly db: DatabaseSync
   /** How its files were then: see `isStale`. */
@@ -21,7 +24,9 @@ export function openForReading(cacheDir: string): ReadableDatabase | undefined {
   if (!mayBelieve(cacheDir)) return undefined
   const path = databasePath(cacheDir)
   const stamp = databaseStamp(cacheDir)
-  const unlocked = sizeOf(`${path}-wal`) === 0 && sizeOf(`${path}-shm`) < 0
+  // A log without rows, and an index that was never whole: what a full disk leaves of a try to open it.
+  const logBytes = sizeOf(`${path}-wal`)
+  const unlocked = logBytes < 0 || (logBytes === 0 && sizeOf(`${path}-shm`) < INDEX_BYTES_MIN)
   let db: DatabaseSync
   try {
     db = new DatabaseSync(path, { readOnly: true, timeout: LIMITS.cacheBusyTimeoutMs })
@@ -29,7 +34,7 @@ export function openForReading(cacheDir: string): ReadableDatabase | undefined {
     return { db, stamp }
   } catch (error) {
     // A log without its index holds rows that nobody can reach here; what is in the file without it may be torn.
-    if (error instanceof FlistError || !(unlocked || sizeOf(`${path}-wal`) < 0)) throw error
+    if (error instanceof FlistError || !unlocked) throw error
   }
   const url = pathToFileURL(path)
   url.searchParams.set('immutable', '1')

@@ -1,4 +1,4 @@
-import { rmSync, statfsSync, statSync } from 'node:fs'
+import { lstatSync, rmSync, statfsSync } from 'node:fs'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { LIMITS } from '../../base/index.ts'
 import { namesIn, segmentFiles } from './database.ts'
@@ -128,8 +128,8 @@ export function sweep(ledger: Ledger, dir: string): number[] {
   for (const segment of segmentFiles(dir)) {
     if (known.has(segment)) continue
     const path = segmentPath(dir, segment)
-    const stat = statSync(path, { throwIfNoEntry: false })
-    if (stat === undefined || Math.abs(Date.now() - stat.mtimeMs) < LIMITS.orphanAgeMs) continue
+    const stat = lstatSync(path, { throwIfNoEntry: false })
+    if (stat?.isFile() !== true || Math.abs(Date.now() - stat.mtimeMs) < LIMITS.orphanAgeMs) continue
     rmSync(path, { force: true })
     removed.push(segment)
   }

@@ -5,6 +5,15 @@ import type { Location } from './layout.ts'
 import { isAbsent, openForReading } from './reading.ts'
 
 const ROWS_TO_A_TURN = 4096
+/** Of the small tables: one that is out of bounds would stop every statement that meets it. */
+const NUMBERS = {
+  meta: ['value'],
+  process: ['n'],
+  segment: ['id', 'bytes', 'used', 'writer', 'file_bytes'],
+  run: ['n', 'segment', 'key_bytes'],
+  claim: ['owner', 'until'],
+  pin: ['n', 'key_bytes'],
+} as const
 
 /** How much of an archive is here. */
 export interface Share {
@@ -76,12 +85,17 @@ export class CacheView {
     )
   }
 
-  /** What SQLite finds wrong with its own file, or undefined. */
+  /** What SQLite finds wrong with its own file, or a number that nobody wrote; undefined where all is well. */
   fault(): string | undefined {
     try {
       const row = this.#db.prepare('PRAGMA quick_check(1)').get()
       const said = String(row?.['quick_check'] ?? 'nothing')
-      return said === 'ok' ? undefined : said
+      if (said !== 'ok') return said
+      const odd = Object.entries(NUMBERS).find(([table, columns]) => {
+        const isOdd = columns.map((column) => `${column} NOT BETWEEN 0 AND ${Number.MAX_SAFE_INTEGER}`).join(' OR ')
+        return this.#db.prepare(`SELECT 1 FROM ${table} WHERE ${isOdd} LIMIT 1`).get() !== undefined
+      })
+      return odd && `a row of table ${odd[0]} is damaged`
     } catch (error) {
       return describeError(error)
     }

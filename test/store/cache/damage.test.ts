@@ -1,12 +1,16 @@
 import fs from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import t, { type Test } from 'tap'
+import { pruneCache } from '../../../lib/commands/cache.ts'
 import type { BlockCache } from '../../../lib/store/cache/block-cache.ts'
 import { segmentFiles } from '../../../lib/store/cache/database.ts'
 import { CachedReader } from '../../../lib/store/cache/fetch-once.ts'
 import { databasePath, type Location, segmentPath } from '../../../lib/store/cache/layout.ts'
+import { cacheSummary } from '../../../lib/store/cache/summary.ts'
 import { verifyCache } from '../../../lib/store/cache/verify.ts'
 import { blocks, countingReader, NEVER, openCache, QUIET, type TestBlock } from './helpers.ts'
+
+const ALL = { to: undefined, olderMs: undefined, all: true, dryRun: false }
 
 /** Reads all blocks through a cache: how many had to be fetched, and how many were wrong. */
 async function readAll(cache: BlockCache, known: readonly TestBlock[]): Promise<{ fetched: number; wrong: number }> {
@@ -134,11 +138,19 @@ void t.test('damaged rows lead to a fetch, not to wrong bytes', async (t) => {
     ['another place, of an earlier boot', 'UPDATE block SET offset = offset + 64, boot = 99'],
     ['no runs', 'DELETE FROM run'],
     ['no segments', 'DELETE FROM segment'],
+    ['a segment with more bytes than any', 'UPDATE segment SET bytes = 1152921504606846976'],
+    ['a segment with an id that none has', 'UPDATE segment SET id = 1152921504606846976'],
+    ['pins without length', "INSERT INTO pin VALUES (5, 'x', 0, x'aabb')"],
+    ['runs without length', "INSERT INTO run SELECT 999, id, 0, x'aabb' FROM segment"],
+    ['a process that none is', 'INSERT INTO process (n) VALUES (1152921504606846976)'],
     ['no claims end', 'INSERT INTO claim SELECT n, 99999, 9e15 FROM (SELECT 1 AS n)'],
   ] as const) {
     await t.test(name, async (t) => {
       const { dir, known } = await filled(t, 'rows', 5, 3000)
       alter(dir, sql)
+      const other = `${dir}-other`
+      t.teardown(() => fs.rmSync(other, { recursive: true, force: true }))
+      fs.cpSync(dir, other, { recursive: true })
       const cache = await openCache(dir)
       t.equal((await readAll(cache, known)).wrong, 0)
       await cache.close()
@@ -147,6 +159,11 @@ void t.test('damaged rows lead to a fetch, not to wrong bytes', async (t) => {
       t.equal((await readAll(again, known)).wrong, 0)
       await again.close()
       await healsAfterwards(t, dir, known)
+
+      // The verbs meet it first, as they do where nothing is mounted.
+      await verifyCache(other, { repair: true, log: QUIET }, NEVER)
+      t.match(await pruneCache({ ...ALL, cacheDir: other }, QUIET, NEVER), { busySegments: 0, keptSegments: 0 })
+      t.match(cacheSummary(other), { segments: 0 })
     })
   }
 })
@@ -262,5 +279,12 @@ void t.test('foreign files in the folder are left alone and stop nobody', async 
   await cache.tidy()
   await cache.close()
   t.match(await verifyCache(dir, { repair: true, log: QUIET }, NEVER), { damaged: 0 })
+  fs.mkdirSync(`${dir}/v1/segments/09/9.seg`, { recursive: true })
+  fs.mkdirSync(`${dir}/v1/segments/08`)
+  fs.symlinkSync('8.seg', `${dir}/v1/segments/08/8.seg`)
+  fs.utimesSync(`${dir}/v1/segments/09/9.seg`, 0, 0)
+  const again = await openCache(dir)
+  t.strictSame(await again.tidy(), [], 'nor folders and links')
+  await again.close()
   for (const name of foreign) t.equal(fs.readFileSync(`${dir}/${name}`, 'utf8'), 'mine', name)
 })

@@ -2,7 +2,9 @@ import { execFileSync } from 'node:child_process'
 import fs from 'node:fs'
 import { tmpdir } from 'node:os'
 import t from 'tap'
+import { pruneCache } from '../../../lib/commands/cache.ts'
 import { CachedReader } from '../../../lib/store/cache/fetch-once.ts'
+import { cacheSummary } from '../../../lib/store/cache/summary.ts'
 import { blocks, countingReader, NEVER, openCache, QUIET } from './helpers.ts'
 
 const root = process.geteuid?.() === 0
@@ -28,6 +30,16 @@ async function onSmallDisk(size: string, work: (dir: string) => Promise<void>): 
     return true
   } finally {
     fs.rmdirSync(dir)
+  }
+}
+
+/** Takes every page that the disk has left. */
+function fillUp(path: string): void {
+  const fd = fs.openSync(path, 'w')
+  try {
+    for (;;) fs.writeSync(fd, Buffer.alloc(4096))
+  } catch {
+    fs.closeSync(fd)
   }
 }
 
@@ -85,6 +97,49 @@ void t.test('a disk too full for a database, or read-only, leaves reading from m
     const direct = new CachedReader(full, inner, { failureMemoryMs: 0, log: QUIET })
     t.ok((await direct.read(one!.ref, NEVER)).equals(one!.plain))
     await full.close()
+  })
+  if (!ran) t.comment('SKIPPED: a tmpfs cannot be mounted here')
+})
+
+void t.test('a cache at rest is read on a disk that has become full', { skip }, async (t) => {
+  const ran = await onSmallDisk('4m', async (dir) => {
+    const [one] = await blocks('rest', 1)
+    const first = await openCache(`${dir}/cache`)
+    first.put(one!.ref, one!.plain)
+    await first.close()
+    fillUp(`${dir}/filler`)
+    for (const time of ['first', 'second']) {
+      t.match(cacheSummary(`${dir}/cache`), { blocks: 1 }, `the ${time} look`)
+      const cache = await openCache(`${dir}/cache`)
+      const reader = new CachedReader(cache, countingReader([]), { failureMemoryMs: 0, log: QUIET })
+      t.ok((await reader.read(one!.ref, NEVER)).equals(one!.plain), `the ${time} read`)
+      await cache.close()
+    }
+  })
+  if (!ran) t.comment('SKIPPED: a tmpfs cannot be mounted here')
+})
+
+void t.test('pruneCache() makes room on a disk that has none, but keeps what is pinned', { skip }, async (t) => {
+  const request = { to: undefined, olderMs: undefined, all: true, dryRun: false }
+  const ran = await onSmallDisk('8m', async (dir) => {
+    const cacheDir = `${dir}/cache`
+    const known = await blocks('prune', 20, 128 * 1024)
+    const first = await openCache(cacheDir)
+    for (const { ref, plain } of known) first.put(ref, plain)
+    first.flush()
+    first.pin('them', Buffer.concat(known.map(({ ref }) => ref.key)), 32)
+    await first.close()
+    fillUp(`${dir}/filler`)
+    await t.rejects(pruneCache({ cacheDir, ...request }, QUIET, NEVER), { code: 'FLIST_CACHE_UNUSABLE' })
+    t.match(cacheSummary(cacheDir), { blocks: 20, pins: ['them'] })
+
+    fs.truncateSync(`${dir}/filler`, 64 * 1024)
+    const second = await openCache(cacheDir)
+    second.unpin('them')
+    await second.close()
+    fillUp(`${dir}/more`)
+    t.match(await pruneCache({ cacheDir, ...request }, QUIET, NEVER), { segments: 1, bytes: 20 * 128 * 1024 })
+    t.match(cacheSummary(cacheDir), { blocks: 0, segments: 0 })
   })
   if (!ran) t.comment('SKIPPED: a tmpfs cannot be mounted here')
 })
