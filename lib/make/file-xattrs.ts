@@ -10,7 +10,7 @@ export interface Xattr {
 const LABELS = /^security\.(?:selinux|SMACK64.*|apparmor|ima|evm)$/
 /** The kernel's namespaces that archives carry, xattr(7). */
 const CARRIED = /^(?:user|trusted|security)\.|^system\.posix_acl_(?:access|default)$/s
-const NONE: readonly Xattr[] = []
+const NONE: readonly never[] = []
 const names = Buffer.allocUnsafeSlow(LIMITS.xattrListBytesMax)
 const value = Buffer.allocUnsafeSlow(LIMITS.xattrValueBytesMax)
 
@@ -19,19 +19,28 @@ const value = Buffer.allocUnsafeSlow(LIMITS.xattrValueBytesMax)
  * what vanished meanwhile is not there.
  */
 export function readXattrs(path: Buffer, follow: boolean): readonly Xattr[] | number {
+  const listed = xattrNames(path, follow)
+  if (typeof listed === 'number') return listed
+  const found: Xattr[] = []
+  for (const name of listed) {
+    const length = getXattr(path, name, value, follow)
+    if (length >= 0) found.push({ name: name.subarray(0, -1), value: Buffer.from(value.subarray(0, length)) })
+    else if (!isGone(-length)) return -length
+  }
+  return found
+}
+
+/** Names of those that archives carry, each with a NUL at its end; or an errno. */
+export function xattrNames(path: Buffer, follow: boolean): readonly Buffer[] | number {
   const bytes = listXattrs(path, names, follow)
   if (bytes === 0) return NONE
   if (bytes < 0) return isUnsupported(-bytes) ? NONE : -bytes
-  const found: Xattr[] = []
+  const found: Buffer[] = []
   for (let at = 0; at < bytes;) {
     const end = names.indexOf(0, at)
-    const name = names.subarray(at, end + 1)
+    const text = names.toString('latin1', at, end)
+    if (CARRIED.test(text) && !LABELS.test(text)) found.push(Buffer.from(names.subarray(at, end + 1)))
     at = end + 1
-    const text = name.toString('latin1', 0, name.length - 1)
-    if (!CARRIED.test(text) || LABELS.test(text)) continue
-    const length = getXattr(path, name, value, follow)
-    if (length >= 0) found.push({ name: Buffer.from(text, 'latin1'), value: Buffer.from(value.subarray(0, length)) })
-    else if (!isGone(-length)) return -length
   }
   return found
 }

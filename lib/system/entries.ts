@@ -14,6 +14,7 @@ const cLsetxattr = late(
   'int lsetxattr(const uint8_t *path, const uint8_t *name, const uint8_t *value, size_t size, int flags)',
 )
 const cFsetxattr = late('int fsetxattr(int fd, const uint8_t *name, const uint8_t *value, size_t size, int flags)')
+const cFremovexattr = late('int fremovexattr(int fd, const uint8_t *name)')
 const cFutimens = late('int futimens(int fd, const uint8_t *times)')
 
 const AT_SYMLINK_NOFOLLOW = 0x100
@@ -63,6 +64,11 @@ export function setTime(fd: number, seconds: number, ns: number): number {
 /** fsetxattr(2). */
 export function setXattrOf(fd: number, name: Buffer, value: Buffer): number {
   return done(cFsetxattr(fd, name, value, value.length, 0) as number)
+}
+
+/** fremovexattr(2). */
+export function removeXattrOf(fd: number, name: Buffer): number {
+  return done(cFremovexattr(fd, name) as number)
 }
 
 /** lsetxattr(2) of an entry in an open folder: there is no such call that takes a folder. */

@@ -57,4 +57,14 @@ export { isNotified, notifyManager, watchdogEveryMs } from './notify.ts'
 export { killProcess, openProcess, takeDescriptor } from './pidfd.ts'
 export { POLLERR, POLLHUP, POLLIN, PollSet } from './poll-set.ts'
 export { KnownIds, mayMount } from './privileges.ts'
-export { chownAt, linkAt, mknodAt, setTime, setTimeAt, setXattrAt, setXattrOf, symlinkAt } from './entries.ts'
+export {
+  chownAt,
+  linkAt,
+  mknodAt,
+  removeXattrOf,
+  setTime,
+  setTimeAt,
+  setXattrAt,
+  setXattrOf,
+  symlinkAt,
+} from './entries.ts'

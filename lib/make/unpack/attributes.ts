@@ -1,7 +1,17 @@
 import { fchmodSync, fchownSync } from 'node:fs'
 import { errnoName, systemCode } from '../../base/index.ts'
 import type { FlistIndex, RowStat } from '../../flist/index.ts'
-import { chownAt, setTime, setTimeAt, setXattrAt, setXattrOf, zeroEnded } from '../../system/index.ts'
+import {
+  chownAt,
+  hasXattrs,
+  removeXattrOf,
+  setTime,
+  setTimeAt,
+  setXattrAt,
+  setXattrOf,
+  zeroEnded,
+} from '../../system/index.ts'
+import { xattrNames } from '../file-xattrs.ts'
 import type { LeftOuts } from './left-out.ts'
 
 const SET_IDS = 0o6000
@@ -39,6 +49,22 @@ export class Attributes {
       }
     }
     this.#note(stat, 'time', setTime(fd, stat.mtime, stat.mtimeNs))
+  }
+
+  /** Of an open file or folder that was there before: it loses what else it was given then. */
+  ofFound(fd: number, stat: RowStat): void {
+    if (hasXattrs(fd)) this.#dropOthers(fd, stat)
+    this.ofOpen(fd, stat)
+  }
+
+  #dropOthers(fd: number, stat: RowStat): void {
+    const there = xattrNames(zeroEnded(Buffer.from(`/proc/self/fd/${fd}`)), true)
+    if (typeof there === 'number') return
+    const wanted = this.#index.xattrs(stat.row)
+    for (const name of there) {
+      const bare = name.subarray(0, -1)
+      if (!wanted.some((one) => one.name.equals(bare))) this.#note(stat, 'xattr', removeXattrOf(fd, name), bare)
+    }
   }
 
   /** Of what cannot be opened: links and special files. Those are made with their mode. */

@@ -127,7 +127,7 @@ export class FileMaker implements Disposable {
   #keep({ dir, name, stat }: Plan): boolean {
     const fd = openAt(dir, name, EXISTING)
     if (fd < 0) return false
-    this.#attributes.ofOpen(fd, stat)
+    this.#attributes.ofFound(fd, stat)
     closeFd(fd)
     return true
   }

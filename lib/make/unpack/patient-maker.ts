@@ -58,7 +58,7 @@ export class PatientMaker {
     if (!isFresh && isWhole(this.#stat, dir, name, stat)) {
       const there = openAt(dir, name, EXISTING)
       if (there >= 0) {
-        this.#attributes.ofOpen(there, stat)
+        this.#attributes.ofFound(there, stat)
         closeQuietly(there)
         this.#tally.result.entries += 1
         this.#tally.result.kept += 1

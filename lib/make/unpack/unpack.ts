@@ -11,6 +11,7 @@ import {
   OPEN_FOLDER,
   openAt,
   openPath,
+  removeXattrOf,
   symlinkAt,
   zeroEnded,
 } from '../../system/index.ts'
@@ -48,6 +49,7 @@ export async function unpackTree(request: UnpackRequest, signal: AbortSignal): P
 
 /** Entries after which an interrupt is heard, where nothing else waits. */
 const BREATH = 1000
+const DEFAULT_ACL = zeroEnded(Buffer.from('system.posix_acl_default'))
 
 interface Level {
   readonly folder: OpenFolder
@@ -136,8 +138,13 @@ class Unpacking {
   #level(fd: number, row: number, isFresh: boolean): Level {
     const first = this.#index.first[row] ?? 0
     const folder = new OpenFolder(fd, () => {
-      if (!this.#isEnding) this.#attributes.ofOpen(fd, rowStat(this.#index, row))
+      if (this.#isEnding) return
+      const stat = rowStat(this.#index, row)
+      if (isFresh) this.#attributes.ofOpen(fd, stat)
+      else this.#attributes.ofFound(fd, stat)
     })
+    // Files are not to inherit an ACL; one that the archive has comes back with the rest.
+    if (!isFresh) removeXattrOf(fd, DEFAULT_ACL)
     this.#tally.result.entries += 1
     return { folder, next: first, end: first + (this.#index.count[row] ?? 0), isFresh, links: [] }
   }

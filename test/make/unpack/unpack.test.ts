@@ -14,9 +14,11 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { readXattrs } from '../../../lib/make/file-xattrs.ts'
 import { compileArchive, type FlistIndex, hashArchive, openIndex } from '../../../lib/flist/index.ts'
 import { type LocalContent, packFolder, unpackTree, type UnpackResult } from '../../../lib/make/index.ts'
 import { openReader } from '../../../lib/store/index.ts'
+import { setXattr } from '../../../lib/system/index.ts'
 import { differ, factsOfFolder } from '../facts.ts'
 import { only } from '../../only.ts'
 
@@ -235,3 +237,39 @@ void t.test('unpackTree() hears an interrupt, and goes on later', async (t) => {
   t.ok(done.kept > 0, 'what was there is kept')
   sameAsTree(t, all)
 })
+
+void t.test('unpackTree() takes attributes away that the archive does not have', async (t) => {
+  const all = await packed(t, (tree) => {
+    mkdirSync(join(tree, 'folder'))
+    for (const name of ['file', 'folder/file']) writeFileSync(join(tree, name), name)
+    setXattr(join(tree, 'file'), 'user.kept', Buffer.from('kept'))
+  })
+  const out = join(all.dir, 'out')
+  await unpack(all, ['nowhere'])
+  for (const name of ['', 'file', 'folder', 'folder/file']) setXattr(join(out, name), 'user.more', Buffer.from('more'))
+  const fromElsewhere = { ...all, local: { ...all.local, routes: [] } }
+  for (const how of [all, fromElsewhere]) {
+    setXattr(join(out, 'file'), 'user.kept', Buffer.from('changed'))
+    for (const name of ['', 'folder']) setXattr(join(out, name), 'system.posix_acl_default', DEFAULT_ACL)
+    rmSync(join(out, 'folder/file'))
+    const { kept, leftOut } = await unpack(how, ['store'])
+    t.strictSame([kept, leftOut], [1, []])
+    sameAsTree(t, all)
+    for (const name of ['', 'folder', 'folder/file']) t.strictSame(xattrsOf(join(out, name)), [], name)
+    t.strictSame(xattrsOf(join(out, 'file')), [{ name: Buffer.from('user.kept'), value: Buffer.from('kept') }])
+    setXattr(join(out, 'file'), 'user.more', Buffer.from('more'))
+  }
+})
+
+/** What `setfacl -d -m u:1:rwx` sets: version 2, then tag, permissions and id of each entry. */
+const DEFAULT_ACL = Buffer.from(
+  '02000000 0100 0700 ffffffff 0200 0700 01000000 0400 0500 ffffffff 1000 0700 ffffffff 2000 0500 ffffffff'.replaceAll(
+    ' ',
+    '',
+  ),
+  'hex',
+)
+
+function xattrsOf(path: string): unknown {
+  return readXattrs(Buffer.from(`${path}\0`), false)
+}
