@@ -1,7 +1,7 @@
 import { addAbortSignal } from 'node:stream'
-import { text } from 'node:stream/consumers'
+import { buffer } from 'node:stream/consumers'
 import type { Command } from 'commander'
-import { FlistError } from '../lib/base/index.ts'
+import { FlistError, wordOf } from '../lib/base/index.ts'
 import { archiveWords, type ArchiveOptions, reportOf } from './archive-options.ts'
 import { collect, type Context, verb } from './verb.ts'
 
@@ -40,7 +40,7 @@ function addEdit(program: Command, context: Context, done: Done): void {
     .allowUnknownOption()
     .action(async (archive: string, words: string[], options: EditWords) => {
       const { editArchive, commandsOf } = await import('../lib/commands/edit.ts')
-      const commands = words[0] === '-' ? commandsOf(await standardInput(context.signal)) : [words]
+      const commands = words[0] === '-' ? commandsOf(wordOf(await standardInput(context.signal))) : [words]
       const { output, store = [], sign = [] } = options
       const request = { ...archiveWords(archive, options), output, stores: store, sign, commands, now: now() }
       const written = await editArchive(request, reportOf(context), context.signal)
@@ -50,8 +50,8 @@ function addEdit(program: Command, context: Context, done: Done): void {
 }
 
 /** All of it. Nothing is read at once: who types it may press Ctrl-C instead. */
-async function standardInput(signal: AbortSignal): Promise<string> {
-  return await text(addAbortSignal(signal, process.stdin))
+async function standardInput(signal: AbortSignal): Promise<Buffer> {
+  return await buffer(addAbortSignal(signal, process.stdin))
 }
 
 /** Seconds. What is made again is to be the same again: reproducible-builds.org. */

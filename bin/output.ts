@@ -1,6 +1,6 @@
 import { writeSync } from 'node:fs'
 import { isatty } from 'node:tty'
-import { BugError, displayText, FlistError, systemCode } from '../lib/base/index.ts'
+import { BugError, displayText, FlistError, systemCode, wordOf } from '../lib/base/index.ts'
 
 /**
  * Writes to stdout (1) or stderr (2) at once: no stream of Node's keeps the descriptor when a mount goes to the background.
@@ -36,7 +36,8 @@ export class Output {
   /** Says what went wrong and gives the exit code. This is the one place that decides it. */
   fail(error: unknown): number {
     const known = asKnown(error)
-    const { code, message, hint, exitCode: exit } = known
+    const { code, hint, exitCode: exit } = known
+    const message = known.message.isWellFormed() ? known.message : displayText(known.message)
     if (this.json) write(2, `${jsonText({ error: { code, message, hint, exit } })}\n`)
     else write(2, displayText(`flistfs: ${message}\n${hint === undefined ? '' : `  hint: ${hint}\n`}`))
     if (error instanceof BugError && error.stack !== undefined) write(2, `${error.stack}\n`)
@@ -88,16 +89,9 @@ export class Printer {
   }
 }
 
-// oxlint-disable-next-line no-control-regex -- they are what is looked for
-const CONTROL = /[\x01-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]/g
-
 /** As `displayText`, of bytes; a NUL shows nothing, and separates. */
 function shown(piece: Buffer): Buffer {
-  const text = piece.toString('latin1')
-  const safe = text.replace(CONTROL, (found) =>
-    Array.from(found, (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`).join(''),
-  )
-  return safe === text ? piece : Buffer.from(safe, 'latin1')
+  return Buffer.from(wordOf(piece).split('\0').map(displayText).join('\0'))
 }
 
 /** An array as one JSON value, written as its elements come. */

@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer'
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
-import { FlistError, packageVersion } from '../lib/base/index.ts'
+import { FlistError, packageVersion, wordOf } from '../lib/base/index.ts'
 import { addCompletion } from './completion-words.ts'
 import { addConfig } from './config-words.ts'
 import { addConvert } from './convert-words.ts'
@@ -24,14 +24,14 @@ import { addVerify } from './verify-words.ts'
 import { addWatching } from './watch-words.ts'
 
 /** Runs the words after the program's name and gives the exit code. Nothing is thrown. */
-export async function run(words: readonly string[], signal: AbortSignal): Promise<number> {
+export async function run(given: readonly string[], signal: AbortSignal): Promise<number> {
+  const words = exactWords(given)
   const output = new Output()
   // Errors of the parser come before it has seen --json.
   output.json = words.includes('--json')
   let code = 0
   const program = buildProgram({ output, signal }, (value) => (code = value), words[0])
   try {
-    refuseBytes(words)
     // All verbs have --json: where none is named, it is not --json that is wrong.
     const isVerb = (word: string): boolean =>
       program.commands.some((one) => one.name() === word || one.alias() === word)
@@ -44,13 +44,43 @@ export async function run(words: readonly string[], signal: AbortSignal): Promis
   }
 }
 
-/** Node gives words as text. What is not UTF-8 is lost in it, and would be looked for under a name that it does not have. */
-function refuseBytes(words: readonly string[]): void {
-  const word = words.find((one) => one.includes('\uFFFD'))
-  if (word === undefined || isUtf8(readFileSync('/proc/self/cmdline'))) return
-  throw new FlistError('FLIST_USAGE', `Cannot use "${word}": the word is not UTF-8`, {
-    hint: 'Rename it, or link to it under another name; in an archive name its folder, or give `flistfs find` a pattern',
-  })
+/** Node gives words as text, in which what is not UTF-8 is lost. The kernel has the bytes: they are the last words of this process. */
+function exactWords(words: readonly string[]): readonly string[] {
+  if (!words.some((word) => word.includes('\uFFFD'))) return words
+  const line = readFileSync('/proc/self/cmdline')
+  if (isUtf8(line)) return words
+  return line
+    .toString('latin1')
+    .split('\0')
+    .slice(-1 - words.length, -1)
+    .map((word) => wordOf(Buffer.from(word, 'latin1')))
+}
+
+/** Arguments that are names in an archive or on a mount: bytes, and the root's is empty. */
+const NAMES = new Set(['path', 'expression', 'command'])
+
+/** Other words go to the system as text: one that is none, or is empty, would stand for another file than the one meant. */
+function checkWords(action: Command): void {
+  const names = action.registeredArguments.findIndex((one) => NAMES.has(one.name()))
+  for (const [nth, word] of (names < 0 ? action.args : action.args.slice(0, names)).entries()) {
+    checkWord(word, `<${(action.registeredArguments[nth] ?? action.registeredArguments.at(-1))?.name()}>`)
+  }
+  for (const option of action.options) {
+    // What is only said of something may be nothing.
+    if (option.flags.endsWith('<text>')) continue
+    const value: unknown = action.getOptionValue(option.attributeName())
+    for (const word of [value].flat()) if (typeof word === 'string') checkWord(word, option.long ?? '')
+  }
+}
+
+function checkWord(word: string, name: string): void {
+  if (word === '') {
+    const hint = 'Give it a value: nothing is not the folder where you are'
+    throw new FlistError('FLIST_USAGE', `Cannot use "${name}": it is empty`, { hint })
+  }
+  if (word.isWellFormed()) return
+  const hint = 'Rename it, or link to it under another name'
+  throw new FlistError('FLIST_USAGE', `Cannot use "${word}": the word is not UTF-8`, { hint })
 }
 
 /** Help and version are no errors; commander has written them. */
@@ -127,6 +157,7 @@ export function buildProgram(context: Context, done: (code: number) => void, fir
     if (action.args.some((word) => SECRET_URL.test(word))) context.output.warn(SECRET_SEEN)
     const lists = action.opts<{ options?: string[] }>().options
     if (lists !== undefined) (await import('./option-list.ts')).applyOptionLists(action, lists)
+    if (action.parent !== null) checkWords(action)
     await applySettings(() => (alone === undefined ? program : buildProgram(context, done)), action)
   })
   const alone = ALONE.get(first)

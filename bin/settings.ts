@@ -200,6 +200,7 @@ type No = (why: string, hint?: string) => FlistError
 /** Throws what `no` makes where the option would not take the values. */
 function check(option: Option, values: readonly (string | boolean)[], no: No): void {
   if (values.length > 1 && !isRepeatable(option)) throw no('one value is wanted')
+  if (values.includes('')) throw no('it is empty')
   const choices = option.argChoices
   const stranger = choices && values.find((value) => typeof value !== 'string' || !choices.includes(value))
   if (choices !== undefined && stranger !== undefined) throw no(`"${stranger}" is none of ${choices.join(', ')}`)

@@ -1,4 +1,4 @@
-import { describeError, displayBytes, FlistError, LIMITS, type Log } from '../base/index.ts'
+import { describeError, displayBytes, FlistError, LIMITS, type Log, wordBytes } from '../base/index.ts'
 import { findPath, type FlistIndex, typeName } from '../flist/index.ts'
 import { forgetStored } from '../store/index.ts'
 import type { Sink } from './look.ts'
@@ -32,7 +32,7 @@ export async function catFiles(
 
 /** The row that stands for a file; links are followed. Throws FLIST_USAGE for what is not there or no file. */
 export function fileRow(index: FlistIndex, path: string): number {
-  const { row } = findPath(index, Buffer.from(path))
+  const { row } = findPath(index, wordBytes(path))
   const type = typeName(index.mode[row] ?? 0)
   if (type === 'file') return index.leader[row] ?? row
   throw new FlistError('FLIST_USAGE', `Cannot read "${path}": it is a ${type}`, {
@@ -83,7 +83,7 @@ export async function* fileBytes(
   if (count < wanted) {
     throw new FlistError(
       'FLIST_FILE_TRUNCATED',
-      `Cannot read "${index.pathOf(row).toString()}" to its end: the archive lacks ${wanted - count} of its blocks`,
+      `Cannot read "${displayBytes(index.pathOf(row))}" to its end: the archive lacks ${wanted - count} of its blocks`,
       { hint: 'Make the archive again from its source' },
     )
   }

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { isatty } from 'node:tty'
-import { displayBytes, type Log } from '../base/index.ts'
+import { type Log, shownPath } from '../base/index.ts'
 import { type Change, type Difference, diffIndexes, type FlistIndex, locateIndex, openIndex } from '../flist/index.ts'
 import { packFolder } from '../make/index.ts'
 import { fileBytes } from './cat.ts'
@@ -118,8 +118,7 @@ function contentComparer(
 }
 
 export function changeEntry({ path, change, differences }: Change): ChangeEntry {
-  const isText = !path.toString('utf8').includes('\ufffd')
-  return { path: displayBytes(path), ...(isText ? {} : { pathHex: path.toString('hex') }), change, differences }
+  return { ...shownPath(path), change, differences }
 }
 export { DIFFERENCES } from '../flist/index.ts'
 export type { Difference } from '../flist/index.ts'

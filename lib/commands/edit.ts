@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, realpathSync, rmSync, statSync, symlinkSync } f
 import { tmpdir } from 'node:os'
 import { basename, dirname, join, resolve } from 'node:path'
 import { isatty } from 'node:tty'
-import { FlistError, LIMITS } from '../base/index.ts'
+import { FlistError, LIMITS, wordBytes } from '../base/index.ts'
 import { type FlistIndex, locateIndex, openIndex, type Route } from '../flist/index.ts'
 import {
   EditTree,
@@ -145,6 +145,7 @@ class Editing {
       rmSync(name, { recursive: true }),
     )
     const { index } = this.#archive
+    if (!source.isWellFormed()) throw new FlistError('FLIST_USAGE', `Cannot put "${source}": the word is not UTF-8`)
     const isFolder = statSync(source, { throwIfNoEntry: false })?.isDirectory()
     if (isFolder === undefined)
       throw new FlistError('FLIST_NOT_FOUND', `Cannot put "${source}": it is not there`, {
@@ -224,7 +225,7 @@ function valueOf(text: string): Buffer {
     ? Buffer.from(text.slice(2), 'hex')
     : text.startsWith('0s')
       ? Buffer.from(text.slice(2), 'base64')
-      : Buffer.from(text)
+      : wordBytes(text)
   if (value.length <= LIMITS.xattrValueBytesMax) return value
   throw new FlistError(
     'FLIST_USAGE',

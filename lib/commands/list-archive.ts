@@ -1,4 +1,4 @@
-import { displayBytes } from '../base/index.ts'
+import { displayBytes, wordBytes } from '../base/index.ts'
 import {
   childrenOf,
   drawTree,
@@ -36,7 +36,7 @@ export function listArchive(
 ): void {
   const { paths, folders, recursive, long } = request
   const places = (paths.length === 0 ? ['.'] : paths).map((text): Place => {
-    const path = Buffer.from(text)
+    const path = wordBytes(text)
     // As ls(1): a link to a folder is gone through, unless it is to be shown itself.
     return { path, name: path, row: findPath(index, path, !folders && !long).row }
   })
@@ -83,7 +83,7 @@ export function drawArchive(
   options: DrawOptions,
   sink: Sink,
 ): DrawnCount & { path: string } {
-  const start = Buffer.from(path)
+  const start = wordBytes(path)
   sink.push(Buffer.concat([start, Buffer.from('\n')]))
   const count = drawTree(index, findPath(index, start).row, options, (line) => {
     sink.push(line)

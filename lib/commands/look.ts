@@ -1,5 +1,5 @@
 import { statSync } from 'node:fs'
-import { displayBytes, FlistError } from '../base/index.ts'
+import { displayBytes, FlistError, shownPath, wordBytes } from '../base/index.ts'
 import {
   findPath,
   type FlistIndex,
@@ -20,9 +20,9 @@ import { reportSignatures, type SignatureReport } from './signatures.ts'
 
 /** An entry as JSON has it. */
 export interface Entry {
-  /** Relative to the root, which is empty; bytes that are no UTF-8 are shown as `\xNN`. */
+  /** Relative to the root, which is empty; control characters and bytes that are no UTF-8 are shown as `\xNN`. */
   readonly path: string
-  /** The same in hex, where it is not UTF-8. */
+  /** Its bytes in hex, where some are shown so. */
   readonly pathHex?: string
   readonly type: string
   /** Four octal digits. */
@@ -128,10 +128,8 @@ function parsed(text: string): unknown {
 }
 
 export function entryOf(path: Buffer, stat: RowStat): Entry {
-  const isText = !path.toString('utf8').includes('\ufffd')
   return {
-    path: displayBytes(path),
-    ...(isText ? {} : { pathHex: path.toString('hex') }),
+    ...shownPath(path),
     type: typeName(stat.mode),
     mode: (stat.mode & 0o7777).toString(8).padStart(4, '0'),
     uid: stat.uid,
@@ -160,7 +158,7 @@ export interface StatResult extends Entry {
 /** What the archive says of each path; links are not followed. Throws FLIST_USAGE where a path is not there. */
 export function statPaths({ index }: OpenedArchive, paths: readonly string[]): StatResult[] {
   return paths.map((path) => {
-    const found = findPath(index, Buffer.from(path), false)
+    const found = findPath(index, wordBytes(path), false)
     const leader = index.leader[found.row] ?? found.row
     const stat = rowStat(index, found.row)
     const xattrs = index.xattrs(leader).map(({ name, value }) => [displayBytes(name), value.toString('base64')])
@@ -192,7 +190,7 @@ export function findEntries(
   const expression = parseFind(begins < 0 ? [] : words.slice(begins), { now: Date.now() / 1000, time })
   let isOver = false
   for (const path of paths.length === 0 ? ['.'] : paths) {
-    const start = Buffer.from(path)
+    const start = wordBytes(path)
     const { row } = findPath(index, start, false)
     for (const step of walk(index, row, start)) {
       if (step.depth >= expression.depthMax) step.prune = true

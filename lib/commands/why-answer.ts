@@ -1,4 +1,4 @@
-import { displayBytes, LIMITS } from '../base/index.ts'
+import { LIMITS, shownPath } from '../base/index.ts'
 import { findPath } from '../flist/index.ts'
 import { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../vfs/index.ts'
 import type { SourceState } from '../store/index.ts'
@@ -17,6 +17,8 @@ const KINDS: Readonly<Record<number, WhyAnswer['kind']>> = {
 export interface WhyAnswer {
   /** In the archive, without links. */
   readonly path: string
+  /** Its bytes in hex, where some are shown as `\xNN`. */
+  readonly pathHex?: string
   readonly kind: 'file' | 'directory' | 'link' | 'special'
   /** Bytes. */
   readonly size: number
@@ -56,7 +58,7 @@ export function explainFile(parts: ServerParts, path: Buffer): WhyAnswer {
   const size = index.size[row] ?? 0
   const now = performance.now()
   return {
-    path: displayBytes(found.path),
+    ...shownPath(found.path),
     kind,
     size,
     ...blocksOf(parts, kind === 'file' ? row : -1, size),

@@ -1,6 +1,6 @@
 import { lstatSync, readlinkSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { FlistError, systemCode } from '../base/index.ts'
+import { FlistError, systemCode, wordBytes, wordOf } from '../base/index.ts'
 import { listMounts, type MountListing, passingChangesDir } from '../kernel/index.ts'
 import { askMount } from './ask-mount.ts'
 import type { WhyAnswer } from './why-answer.ts'
@@ -20,8 +20,8 @@ export interface WhyResult extends WhyAnswer {
  */
 export async function why(path: string, signal: AbortSignal): Promise<WhyResult> {
   const { listing, rest } = locate(path, listMounts())
-  const answer = (await askMount(listing, { op: 'why', path: Buffer.from(rest).toString('hex') }, signal)) as WhyAnswer
-  return { directory: listing.directory, ...answer, changed: isChanged(listing, answer.path) }
+  const answer = (await askMount(listing, { op: 'why', path: wordBytes(rest).toString('hex') }, signal)) as WhyAnswer
+  return { directory: listing.directory, ...answer, changed: isChanged(listing, answer) }
 }
 
 /** Goes along the path and follows links, up to the first folder where one of our mounts is. */
@@ -66,18 +66,20 @@ export function locate(
 
 function linkAt(path: string): string | undefined {
   try {
-    return lstatSync(path).isSymbolicLink() ? readlinkSync(path) : undefined
+    const bytes = wordBytes(path)
+    return lstatSync(bytes).isSymbolicLink() ? wordOf(readlinkSync(bytes, 'buffer')) : undefined
   } catch (error) {
     if (['ENOENT', 'ENOTDIR', 'EACCES', 'EINVAL'].includes(systemCode(error))) return undefined
     throw new FlistError('FLIST_SYSTEM', `Cannot look at "${path}"`, { cause: error })
   }
 }
 
-function isChanged({ rw, cacheDir, id }: MountListing, path: string): boolean {
+function isChanged({ rw, cacheDir, id }: MountListing, answer: WhyAnswer): boolean {
   if (rw === undefined) return false
   const changes = rw.upper ?? passingChangesDir(cacheDir, id)
+  const path = answer.pathHex === undefined ? Buffer.from(answer.path) : Buffer.from(answer.pathHex, 'hex')
   try {
-    return lstatSync(join(changes, 'upper', path)).isFile()
+    return lstatSync(Buffer.concat([Buffer.from(join(changes, 'upper/')), path])).isFile()
   } catch {
     return false
   }

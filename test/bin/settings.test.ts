@@ -101,6 +101,7 @@ t.test('a setting that is none is refused with its file and line', async (t) => 
     ['[mount]\nsuid = "yes"\n', /line 2: "suid" wants true or false/],
     ['[mount]\ntimeout = true\n', /line 2: "timeout" wants a text or a number/],
     ['[mount]\ntimeout = ["1", "2"]\n', /line 2: "timeout": one value is wanted/],
+    ['[mount]\n\ncache = ""\n', /line 3: "cache": it is empty/],
     ['[mount]\nverify = "never"\n', /line 2: "verify": "never" is none of once, always/],
     ['[mount]\nforeground = true\n', /line 2: "foreground" is no option/],
     ['[umount]\nforce = true\n', /line 2: there are no settings of "umount"/],

@@ -1,4 +1,4 @@
-import { existsSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { goldenDir } from '../golden.ts'
 import { writeLayout } from '../oci/make-image.ts'
@@ -128,6 +128,57 @@ mountTest('looking into archives tells what they are and what they share', {}, a
   t.equal(head.stdout.toString(), '.\n', 'a reader that leaves early is no error')
   t.equal(head.stderr, '')
 })
+
+mountTest(
+  'names that are not UTF-8 are taken as they are printed',
+  { skip: lacks('xargs', 'script') },
+  async (t, lab) => {
+    const name = Buffer.from('caf\xe9 gr\xc3\xbcn', 'latin1')
+    const tree = lab.folder('tree')
+    mkdirSync(Buffer.concat([Buffer.from(`${tree}/`), name]))
+    writeFileSync(Buffer.concat([Buffer.from(`${tree}/`), name, Buffer.from('/\x85\xff', 'latin1')]), 'content')
+    const archive = lab.path('a.fl')
+    const stores = ['--store', `dir://${lab.folder('store')}`]
+    await lab.ok(...program(['pack', tree, archive, ...stores]))
+    /** The words after the script are $0, $1 ...; what is printed, a character a byte. */
+    const sh = async (script: string): Promise<string> => {
+      const { stdout, stderr } = await lab.run('sh', ['-c', script, FLISTFS, archive])
+      return stdout.toString('latin1') + stderr
+    }
+    const file = 'caf\xe9 gr\xc3\xbcn/\x85\xff'
+    t.equal(await sh('sh "$0" find "$1" -type f -printf "%P\\\\0" | xargs -0 sh "$0" ls "$1"'), `${file}\n`)
+    t.equal(await sh('sh "$0" find "$1" -type f -print0 | xargs -0 sh "$0" cat "$1"'), 'content')
+    t.equal(
+      await sh('sh "$0" ls "$1" | xargs -d "\\n" sh "$0" tree "$1" --json'),
+      '{"path":"caf\\\\xe9 gr\\\\xc3\\\\xbcn","folders":0,"others":1}\n',
+    )
+    t.match(
+      await sh('sh "$0" stat "$1" "$(printf "caf\\351 gr\\303\\274n")" --json'),
+      '"pathHex":"636166e9206772c3bc6e"',
+    )
+    t.equal(await sh('sh "$0" find "$1" -name "$(printf "?\\377")"'), `./${file}\n`)
+    t.equal(await sh('sh "$0" find "$1" "$(printf "caf\\351 gr\\303\\274n")" -type f'), `${file}\n`)
+    t.match(await sh('sh "$0" cat "$1" "$(printf "caf\\351/x")"'), String.raw`Cannot find "caf\xe9/x"`)
+    t.match(
+      await sh('sh "$0" cat "$1" "$(printf "caf\\351 \\303\\274")" --json'),
+      String.raw`Cannot find \"caf\\xe9 \\xc3\\xbc\"`,
+    )
+    const terminal = await lab.run('script', ['-qefc', `exec sh '${FLISTFS}' ls '${archive}'`, '/dev/null'])
+    t.equal(terminal.stdout.toString(), String.raw`caf\xe9 grün`.concat('\r\n'), "as a shell takes it in $'...'")
+    await sh('sh "$0" edit "$1" mv "$(printf "caf\\351 gr\\303\\274n")" "$(printf "\\377")"')
+    t.equal(await sh('sh "$0" ls "$1"'), '\xff\n')
+    await sh('printf "mkdir \\376\\nln -s ../\\377 \\376/\\375\\n" | sh "$0" edit "$1" -')
+    t.equal(await sh('sh "$0" find "$1" -type l -printf "%p %l"'), './\xfe/\xfd ../\xff')
+    const { directory } = await lab.mount(archive)
+    const why = await lab.run('sh', [
+      '-c',
+      `exec sh "$0" why "$1/$(printf '\\376/\\375/\\205\\377')" --json`,
+      FLISTFS,
+      directory,
+    ])
+    t.match(JSON.parse(why.stdout.toString()), { pathHex: 'ff2f85ff', size: 7, changed: false }, why.stderr)
+  },
+)
 
 function program(words: readonly string[]): [string, string[]] {
   return ['sh', [FLISTFS, ...words]]

@@ -1,23 +1,23 @@
+import { isUtf8 } from 'node:buffer'
+import { wordBytes } from '../../base/index.ts'
+
 /**
  * Whether a name matches a pattern of the shell (`*`, `?`, `[a-z]`, `[!x]`, `\c`), as fnmatch(3) without flags does: `*` and
  * `?` match a slash and a leading dot too. In time of at most pattern times name, whatever the pattern is.
  */
 export function globMatcher(pattern: string, ignoreCase: boolean): (name: Buffer) => boolean {
-  const parts = parse(ignoreCase ? pattern.toLowerCase() : pattern)
-  return (name) => {
-    const text = decode(name)
-    return matches(parts, ignoreCase ? text.toLowerCase() : text)
-  }
+  const fold = (text: string): string => (ignoreCase ? text.toLowerCase() : text)
+  const bytes = parse(fold(wordBytes(pattern).toString('latin1')))
+  const chars = pattern.isWellFormed() ? parse(fold(pattern)) : undefined
+  // Characters of UTF-8 where both are that, else bytes.
+  return (name) =>
+    chars !== undefined && isUtf8(name)
+      ? matches(chars, fold(name.toString()))
+      : matches(bytes, fold(name.toString('latin1')))
 }
 
 /** A string matches itself; a function one character; undefined is a `*`. */
 type Part = string | ((char: string) => boolean) | undefined
-
-/** Characters of UTF-8 where the name is that, else one for each byte. */
-function decode(name: Buffer): string {
-  const text = name.toString('utf8')
-  return text.includes('\ufffd') ? name.toString('latin1') : text
-}
 
 function parse(pattern: string): Part[] {
   const chars = Array.from(pattern)

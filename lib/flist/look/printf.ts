@@ -1,4 +1,4 @@
-import { FlistError } from '../../base/index.ts'
+import { FlistError, wordBytes } from '../../base/index.ts'
 import { FILE_TYPE, isDevice } from '../file-type.ts'
 import type { FlistIndex } from '../index-file.ts'
 import { majorOf, minorOf, modeText, rowStat, type RowStat, typeLetter } from './entry.ts'
@@ -71,7 +71,7 @@ export function printfFormat(format: string): (index: FlistIndex, step: Step, st
   const pieces: Piece[] = []
   let text = ''
   const flush = (): void => {
-    if (text !== '') pieces.push(Buffer.from(text))
+    if (text !== '') pieces.push(wordBytes(text))
     text = ''
   }
   for (let at = 0; at < format.length; at += 1) {

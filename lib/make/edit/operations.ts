@@ -1,4 +1,4 @@
-import { displayBytes, FlistError, LIMITS } from '../../base/index.ts'
+import { displayBytes, FlistError, LIMITS, wordBytes } from '../../base/index.ts'
 import { checkXattr, FILE_TYPE } from '../../flist/index.ts'
 import type { EditTree, Inode, TreeNode as Node } from './edit-tree.ts'
 import { TreeNode } from './edit-tree.ts'
@@ -75,11 +75,11 @@ export class Operations {
   }
 
   ln(target: string, path: string, symbolic: boolean): void {
-    const base = Buffer.from(target.split('/').findLast((name) => name !== '') ?? '').toString('latin1')
+    const base = wordBytes(target.split('/').findLast((name) => name !== '') ?? '').toString('latin1')
     const spot = this.#place(path, base)
     if (spot.node !== undefined) throw refused('link', path, 'it is there')
     if (symbolic) {
-      const bytes = Buffer.from(target)
+      const bytes = wordBytes(target)
       if (bytes.length < 1 || bytes.length > LIMITS.linkTargetBytesMax)
         throw refused('link', path, 'its target is too long')
       return this.#put(spot, this.#fresh(FILE_TYPE.link | 0o777, bytes.length, bytes))
@@ -114,7 +114,7 @@ export class Operations {
 
   /** Undefined: it is removed. */
   setXattr(name: string, value: Buffer | undefined, path: string): void {
-    const key = Buffer.from(name)
+    const key = wordBytes(name)
     const why = value === undefined ? undefined : checkXattr(key, value)
     if (why !== undefined) throw refused('set an attribute of', path, why)
     this.#each(path, false, (inode) => {
@@ -203,7 +203,7 @@ export class Operations {
 function namesOf(path: string): string[] {
   const names = path.split('/').filter((name) => name !== '' && name !== '.')
   if (names.includes('..')) throw refused('use', path, 'it has ".." in it')
-  return names.map((name) => Buffer.from(name).toString('latin1'))
+  return names.map((name) => wordBytes(name).toString('latin1'))
 }
 
 function display(name: string): string {

@@ -20,6 +20,13 @@ const WRONG: readonly (readonly [readonly string[], RegExp, RegExp])[] = [
   [['cat', SAMPLE, 'usr'], /"usr": it is a directory/, /flistfs ls/],
   [['cat', SAMPLE, 'usr/absent'], /"usr\/absent"/, /flistfs ls/],
   [['find', SAMPLE, '-bogus'], /"-bogus"/, /find --help/],
+  [['mount', SAMPLE, '.', '--cache', ''], /"--cache": it is empty/, /value/],
+  [['mount', SAMPLE, '.', '-o', 'cache='], /"--cache": it is empty/, /value/],
+  [['mount', SAMPLE, ''], /"<directory>": it is empty/, /folder where you are/],
+  [['unpack', SAMPLE, ''], /"<directory>": it is empty/, /value/],
+  [['unpack', SAMPLE, '--tar='], /"--tar": it is empty/, /value/],
+  [['cache', 'list', '--cache='], /"--cache": it is empty/, /value/],
+  [['pack', '', 'a.fl', '-s', 'dir:s'], /"<source>": it is empty/, /value/],
   [['upgrade'], /name a folder, or --all/, /flistfs list/],
   [['trace', '.'], /name a file, or say --off/, /trace --help/],
   [['stats', '--watch', '1ms'], /"1ms"|0\.001|shortest/, /100ms/],
@@ -41,10 +48,9 @@ export const WORD_CASES: readonly ErrorCase[] = [
   {
     code: 'FLIST_USAGE',
     when: 'a word is not UTF-8',
-    provoke: (place) =>
-      place.lab.run('sh', ['-c', `exec sh "$0" stat "$1" "$(printf 'caf\\351')" --json`, FLISTFS, SAMPLE]),
-    says: /"caf\ufffd": the word is not UTF-8/,
-    hint: /find/,
+    provoke: (place) => place.lab.run('sh', ['-c', `exec sh "$0" stat "$(printf 'caf\\351')" etc --json`, FLISTFS]),
+    says: /"caf\\xe9": the word is not UTF-8/,
+    hint: /Rename/,
   },
   {
     code: 'FLIST_USAGE',

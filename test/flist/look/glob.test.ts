@@ -33,6 +33,12 @@ t.test('globMatcher() matches as fnmatch(3) does', async (t) => {
   }
   t.ok(fits('A*', 'abc', true))
   t.ok(globMatcher('??', false)(Buffer.from([0xff, 0xfe])), 'bytes that are no UTF-8 count one each')
+  t.ok(
+    globMatcher('ü*\udcff', false)(Buffer.from('\xc3\xbca\xff', 'latin1')),
+    'a pattern of bytes fits a name of bytes',
+  )
+  t.notOk(globMatcher('*\udcff', false)(Buffer.from([0xfe])))
+  t.ok(fits('\ufffd', '\ufffd'), 'a character that others put in the place of bytes')
 })
 
 t.test('globMatcher() takes no longer than pattern times name', { timeout: 120_000 }, async (t) => {
