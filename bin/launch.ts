@@ -84,8 +84,10 @@ function runKept(filename: string, path: string): void {
 /** bin/node asks those on PATH for their version, but FLISTFS_NODE is the user's word. */
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
 if (major < 24 || (major === 24 && minor < 15)) {
+  const message = `Cannot run under Node.js ${process.versions.node}: 24.15 is wanted`
   const hint = 'Name a newer one in FLISTFS_NODE, or none'
-  writeSync(2, `flistfs: Cannot run under Node.js ${process.versions.node}: 24.15 is wanted\n  hint: ${hint}\n`)
+  const error = JSON.stringify({ error: { code: 'FLIST_SYSTEM', message, hint, exit: 1 } })
+  writeSync(2, process.argv.includes('--json') ? `${error}\n` : `flistfs: ${message}\n  hint: ${hint}\n`)
   process.exit(1)
 }
 const path = keptAt(process.argv[2])

@@ -92,7 +92,15 @@ function findSample(): string {
 function startServer(program: readonly string[], words: readonly string[]): ChildProcess {
   const [command = process.execPath, ...first] = program
   // In a group of its own: Ctrl-C reaches the demo only, which then asks the server once. Twice would cut readers off.
-  return spawn(command, [...first, ...words], { stdio: ['ignore', 'pipe', 'inherit'], detached: true })
+  return spawn(command, [...first, ...words], { stdio: ['ignore', 'pipe', 'inherit'], detached: true, env: bareEnv() })
+}
+
+/** Without settings, which are for other mounts: with them the sample might find no block. */
+function bareEnv(): NodeJS.ProcessEnv {
+  const kept = Object.entries(process.env).filter(
+    ([name]) => !name.startsWith('FLISTFS_') || name === 'FLISTFS_RUNTIME',
+  )
+  return { ...Object.fromEntries(kept), FLISTFS_CONFIG: '' }
 }
 
 /** The first line of the server's output comes once it is mounted; when it cannot, its own message is on stderr already. */

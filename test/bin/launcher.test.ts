@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync, copyFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
@@ -38,7 +38,7 @@ setTimeout(() => {}, 600_000)
 `
 
 for (const shell of ['dash', 'bash']) {
-  t.test(`launcher under ${shell}`, { skip: !hasShell(shell) && `${shell} is not installed` }, async (t) => {
+  t.test(`launcher under ${shell}`, { skip: pathOf(shell) === undefined && `${shell} is not installed` }, async (t) => {
     const dir = t.testdir({ bin: { 'flistfs.ts': PROGRAM } })
     for (const name of ['flistfs', 'node', 'supervise']) copyFileSync(join(ROOT, 'bin', name), join(dir, 'bin', name))
     chmodSync(join(dir, 'bin/flistfs'), 0o755)
@@ -62,6 +62,26 @@ for (const shell of ['dash', 'bash']) {
       }
       throw new Error('the program noted nothing')
     }
+
+    await t.test('without a Node.js that is right it says so, as JSON where that is asked for', async (t) => {
+      const none = { PATH: '/nowhere', FLISTFS_NODE: '', NODE_COMPILE_CACHE: '' }
+      const said = (...words: string[]) =>
+        spawnSync(pathOf(shell) ?? shell, [join(dir, 'bin/flistfs'), ...words], {
+          env: none,
+          encoding: 'utf8',
+          timeout: 60_000,
+        })
+      t.match(said('list'), {
+        status: 1,
+        stdout: '',
+        stderr: /^flistfs: Cannot find Node\.js.*\n {2}hint: .*FLISTFS_NODE\n$/,
+      })
+      const { status, stderr } = said('list', '--json')
+      t.equal(status, 1)
+      t.match(JSON.parse(stderr), {
+        error: { code: 'FLIST_SYSTEM', message: /^Cannot find/, hint: /FLISTFS_NODE/, exit: 1 },
+      })
+    })
 
     await t.test('mount returns 0 once the server serves, and the server lets go of everything', async (t) => {
       const { out, end } = start('mount', 'serve', file)
@@ -132,6 +152,7 @@ function isRunning(pid: string | undefined): boolean {
   }
 }
 
-function hasShell(name: string): boolean {
-  return (process.env['PATH'] ?? '').split(':').some((dir) => existsSync(join(dir, name)))
+function pathOf(shell: string): string | undefined {
+  const places = (process.env['PATH'] ?? '').split(':').map((dir) => join(dir, shell))
+  return places.find((place) => existsSync(place))
 }

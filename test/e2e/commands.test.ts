@@ -1,6 +1,6 @@
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -123,7 +123,10 @@ t.test('mount --foreground says when it is ready and unmounts on SIGTERM', { ski
 })
 
 t.test('demo shows what was fetched and cleans up', { skip }, async (t) => {
-  const { env } = begin(t)
+  const { dir, env } = begin(t)
+  const settings = join(dir, 'config.toml')
+  writeFileSync(settings, '[mount]\nverify = "none"\n')
+  Object.assign(env, { FLISTFS_CONFIG: settings, FLISTFS_STORE: 'dir:/nowhere', FLISTFS_UPPER: join(dir, 'changes') })
   const child = spawn(FLISTFS, ['demo'], { env, stdio: ['ignore', 'pipe', 'pipe'] })
   const exit = once(child, 'exit', { signal: AbortSignal.timeout(120_000) })
   let text = ''
@@ -136,4 +139,5 @@ t.test('demo shows what was fetched and cleans up', { skip }, async (t) => {
   const directory = /is mounted on (.*)/.exec(text)?.[1] ?? ''
   t.equal(mountsAt(directory), 0)
   t.notOk(existsSync(directory))
+  t.notOk(existsSync(join(dir, 'changes')))
 })

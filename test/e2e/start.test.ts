@@ -129,9 +129,12 @@ t.test('a Node.js that is too old is named', async (t) => {
     join(dir, 'old.cjs'),
     join(dir, 'dist/flistfs.cjs'),
   ]
-  const done = spawnSync('env', [...words, 'list'], { encoding: 'utf8', timeout: DEADLINE_MS })
+  const list = (...more: string[]) =>
+    spawnSync('env', [...words, 'list', ...more], { encoding: 'utf8', timeout: DEADLINE_MS })
+  const done = list()
   t.equal(done.status, 1)
   t.match(done.stderr, /^flistfs: Cannot run under Node\.js 24\.14\.9: 24\.15 is wanted\n {2}hint: .*FLISTFS_NODE/)
+  t.match(JSON.parse(list('--json').stderr), { error: { code: 'FLIST_SYSTEM', message: /24\.14\.9/, exit: 1 } })
 })
 
 t.test('a mount by URL says nothing where it goes well', { skip: NO_MOUNT }, async (t) => {
