@@ -4,7 +4,8 @@ import { allVerbs, type CompletedVerb, type Kind, MOUNTS_COMMAND, quoted } from 
 export function bashCompletion(program: CompletedVerb): string {
   return `# Completion of flistfs for bash, made by \`flistfs completion bash\`.
 
-# What may stand at a verb: verbs below it, options, those of them with a value, and the kinds of its arguments.
+# What may stand at a verb: verbs below it, options, those of them with a value, and the kinds of its
+# arguments and of any more of them.
 _flistfs_at() {
   case $1 in
 ${allVerbs(program).map(verbCase).join('\n')}
@@ -53,7 +54,7 @@ _flistfs_words() {
 }
 
 _flistfs() {
-  local cur before node= verbs options valued kind word piece=\${COMP_WORDS[COMP_CWORD]}
+  local cur before node= verbs options valued more kind word piece=\${COMP_WORDS[COMP_CWORD]}
   local -a places words
   local at=1 place=0 last
   COMPREPLY=()
@@ -82,7 +83,7 @@ _flistfs() {
   elif [[ $verbs ]]; then
     mapfile -t COMPREPLY < <(compgen -W "$verbs" -- "$cur")
   else
-    _flistfs_fill "\${places[place]}"
+    _flistfs_fill "\${places[place]-$more}"
   fi
   # bash puts them in the place of what is behind the last colon.
   if [[ $piece == [:=] ]]; then piece=; fi
@@ -98,8 +99,10 @@ function verbCase(verb: CompletedVerb): string {
   const verbs = verb.verbs.flatMap((below) => below.names).join(' ')
   const valued = names(verb.options.filter(({ value }) => value !== undefined && !value.optional))
   const places = verb.places.map(({ kind }) => quoted(word(kind))).join(' ')
+  const last = verb.places.at(-1)
+  const more = quoted(last?.variadic ? word(last.kind) : '')
   return (
-    `    ${labels(verb)}) verbs=${quoted(verbs)} valued=${quoted(valued)} places=(${places})\n` +
+    `    ${labels(verb)}) verbs=${quoted(verbs)} valued=${quoted(valued)} places=(${places}) more=${more}\n` +
     `      options=${quoted(names(verb.options))} ;;`
   )
 }

@@ -33,7 +33,7 @@ function __flistfs_words
     end
 end
 
-# Whether these verbs were said; the second number is how many words follow them, where it matters.
+# Whether these verbs were said, after how many words follow them: that many, \`2+\` at least, or any.
 function __flistfs_at
     set -l words (__flistfs_words)
     set -l verbs $argv[2..-1]
@@ -44,8 +44,15 @@ function __flistfs_at
         test "$words[1..$count]" = "$verbs"
         or return 1
     end
-    test $argv[1] = any
-    or test (math (count $words) - $count) -eq $argv[1]
+    set -l after (math (count $words) - $count)
+    switch $argv[1]
+        case any
+            true
+        case '*+'
+            test $after -ge (string trim -c + $argv[1])
+        case '*'
+            test $after -eq $argv[1]
+    end
 end
 
 function __flistfs_mounts
@@ -69,7 +76,9 @@ function verbLines(verb: CompletedVerb): string[] {
         below.names.map((name) => `${condition('0')} -a ${name} -d ${quoted(below.description)}`),
       ),
       ...verb.options.map((option) => `${condition(path === '' ? '0' : 'any')} ${optionWords(option)}`),
-      ...verb.places.flatMap(({ kind }, nth) => (kind === 'none' ? [] : [`${condition(String(nth))} ${fill(kind)}`])),
+      ...verb.places.flatMap(({ kind, variadic }, nth) =>
+        kind === 'none' ? [] : [`${condition(`${nth}${variadic ? '+' : ''}`)} ${fill(kind)}`],
+      ),
     ]
   })
 }

@@ -12,6 +12,13 @@ export interface CompletedOption {
   readonly repeatable: boolean
 }
 
+export interface CompletedPlace {
+  readonly name: string
+  readonly kind: Kind
+  /** The last one, for as many words as there are. */
+  readonly variadic: boolean
+}
+
 /** A verb, or the program itself, whose `path` is empty. */
 export interface CompletedVerb {
   /** `['cache', 'prune']`. */
@@ -19,7 +26,7 @@ export interface CompletedVerb {
   readonly names: readonly string[]
   readonly description: string
   readonly options: readonly CompletedOption[]
-  readonly places: readonly { readonly name: string; readonly kind: Kind }[]
+  readonly places: readonly CompletedPlace[]
   readonly verbs: readonly CompletedVerb[]
 }
 
@@ -31,7 +38,11 @@ export function completedVerb(command: Command, path: readonly string[] = []): C
     names: [command.name(), ...command.aliases()],
     description: command.description(),
     options: help.visibleOptions(command).map(completedOption),
-    places: command.registeredArguments.map((argument) => ({ name: argument.name(), kind: kindOf(argument, path) })),
+    places: command.registeredArguments.map((argument) => ({
+      name: argument.name(),
+      kind: kindOf(argument, path),
+      variadic: argument.variadic,
+    })),
     verbs: help.visibleCommands(command).map((verb) => completedVerb(verb, [...path, verb.name()])),
   }
 }
@@ -44,20 +55,22 @@ export function allVerbs(verb: CompletedVerb): CompletedVerb[] {
 function completedOption(option: Option): CompletedOption {
   const { short, long = '', description, argChoices } = option
   const name = /[<[](.*)[>\]]$/.exec(option.flags)?.[1] ?? ''
-  const kind: Kind = argChoices ?? (name === 'dir' ? 'folder' : name === 'file' ? 'file' : 'none')
+  const kind: Kind = argChoices ?? (name === 'dir' ? 'folder' : FILES.has(name) ? 'file' : 'none')
   // `<[xx-xx=]url>` is `optional` to commander too.
   const optional = option.optional && !option.required
-  const value = option.isBoolean() || option.long === '--help' ? undefined : { name, kind, optional }
+  const isSwitch = option.isBoolean() || option.negate || option.long === '--help'
+  const value = isSwitch ? undefined : { name, kind, optional }
   return { short, long, description, value, repeatable: description.includes('(repeatable)') }
 }
 
-/** By its name: a `directory` is where something is mounted, but for `mount` itself. */
+const FILES = new Set(['archive', 'file', 'keyfile', 'source', 'before', 'after'])
+
+/** By its name: a `directory` is where something is mounted, but for who makes it so; a `path` is in an archive, but for `why`. */
 function kindOf(argument: Argument, path: readonly string[]): Kind {
   if (argument.argChoices !== undefined) return argument.argChoices
   const name = argument.name()
-  if (name === 'directory') return path[0] === 'mount' ? 'folder' : 'mount'
-  if (name === 'dir' || name === 'folder') return 'folder'
-  return ['archive', 'path', 'file'].includes(name) ? 'file' : 'none'
+  if (name === 'directory') return path[0] === 'mount' || path[0] === 'unpack' ? 'folder' : 'mount'
+  return FILES.has(name) || path[0] === 'why' ? 'file' : 'none'
 }
 
 /**

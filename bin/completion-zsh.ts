@@ -33,7 +33,9 @@ function functionName(verb: CompletedVerb): string {
 function verbFunction(verb: CompletedVerb): string {
   const options = verb.options.map(optionWord)
   if (verb.verbs.length === 0) {
-    const places = verb.places.map(({ name, kind }) => quoted(`:${name}:${action(kind)}`))
+    const places = verb.places.map(({ name, kind, variadic }) =>
+      quoted(`${variadic ? '*' : ''}:${name}:${action(kind)}`),
+    )
     return `${functionName(verb)}() {\n  _arguments -s : \\\n    ${[...options, ...places].join(' \\\n    ')}\n}`
   }
   const described = verb.verbs.flatMap((below) => below.names.map((name) => quoted(`${name}:${below.description}`)))

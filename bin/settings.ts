@@ -44,8 +44,10 @@ export async function applySettings(whole: () => Command, verb: Command): Promis
     const said = verb.getOptionValueSource(name)
     if (said !== undefined && said !== 'default') continue
     let value: unknown
-    for (const one of values)
-      value = option.parseArg === undefined || typeof one === 'boolean' ? one : option.parseArg(one, value)
+    for (const one of values) {
+      if (typeof one === 'boolean') value = one !== option.negate
+      else value = option.parseArg === undefined ? one : option.parseArg(one, value)
+    }
     verb.setOptionValueWithSource(name, value, source)
   }
 }
@@ -82,7 +84,7 @@ function fromEnvironment(whole: () => Command, verb: Command, option: Option): S
   const variable = variableOf(option)
   const text = process.env[variable]?.trim()
   if (text === undefined || text === '' || !isOfMount(whole, verb, option)) return
-  const values = option.isBoolean() ? [asSwitch(variable, text)] : isRepeatable(option) ? text.split(/\s+/) : [text]
+  const values = isSwitch(option) ? [asSwitch(variable, text)] : isRepeatable(option) ? text.split(/\s+/) : [text]
   check(option, values, (why, hint) => {
     return new FlistError('FLIST_USAGE', `Cannot use "${variable}": ${why}`, {
       hint: hint ?? `Change the variable ${variable}, or unset it`,
@@ -135,8 +137,8 @@ async function fileSettings(whole: () => Command): Promise<FileSetting[]> {
     const option = optionOf(program, setting, no)
     if (option === undefined) continue
     const values = valuesOf(setting)
-    const right = values.length > 0 && values.every((value) => (typeof value === 'boolean') === option.isBoolean())
-    if (!right) throw no(`"${setting.key}" wants ${option.isBoolean() ? 'true or false' : 'a text or a number'}`)
+    const right = values.length > 0 && values.every((value) => (typeof value === 'boolean') === isSwitch(option))
+    if (!right) throw no(`"${setting.key}" wants ${isSwitch(option) ? 'true or false' : 'a text or a number'}`)
     check(option, values, (why) => no(`"${setting.key}": ${why}`))
   }
   return settings
@@ -182,6 +184,11 @@ function valuesOf({ value }: FileSetting): (string | boolean)[] {
   return items.flatMap((item) =>
     typeof item === 'boolean' || typeof item === 'string' ? [item] : typeof item === 'number' ? [String(item)] : [],
   )
+}
+
+/** `--rw`, and `--no-sync`, which takes back what is so without it. */
+function isSwitch(option: Option): boolean {
+  return option.isBoolean() || option.negate
 }
 
 function isRepeatable(option: Option): boolean {

@@ -87,6 +87,12 @@ for (const shell of SHELLS) {
     t.strictSame(names(await ask('flistfs', 'mount', 'one.fl', 'f')), ['folder'], 'a folder')
     t.strictSame(names(await ask('flistfs', 'mount', 'one.fl', 'o')), [], 'no file where a folder is wanted')
     t.strictSame(names(await ask('flistfs', 'mount', '--cache', 'f')), ['folder'], 'the value of an option')
+    t.strictSame(names(await ask('flistfs', 'unpack', 'one.fl', 'f')), ['folder'], 'a folder to fill, not a mount')
+    t.strictSame(names(await ask('flistfs', 'pack', '--no-sync', 'f')), ['folder'], 'behind a switch')
+    t.strictSame(names(await ask('flistfs', 'pack', '--sign', 'o')), ['one.fl'], 'a key')
+    t.strictSame(names(await ask('flistfs', 'du', 'one.fl', 'one.fl', 't')), ['two.fl'], 'one of many')
+    t.strictSame(names(await ask('flistfs', 'diff', 'one.fl', 't')), ['two.fl'])
+    t.strictSame(names(await ask('flistfs', 'stat', 'one.fl', 'o')), [], 'no file where a name in an archive is wanted')
     const url = 'http://[::1]:8080/a=b.fl'
     t.strictSame(names(await ask('flistfs', 'mount', url, 'f')), ['folder'], 'a folder behind a URL')
     t.strictSame(names(await ask('flistfs', 'mount', '-s', 'zdb://h:9900', 'o')), ['one.fl'], 'a file behind a store')

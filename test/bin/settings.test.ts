@@ -126,6 +126,16 @@ t.test('every option of mount has a variable, documented', async (t) => {
   for (const option of settable) t.match(text, `\`${variableOf(option)}\``, `docs/cli.md lacks ${variableOf(option)}`)
 })
 
+t.test('a switch that takes something back is one', async (t) => {
+  const program = buildProgram({ output: new Output(), signal: new AbortController().signal }, () => undefined)
+  const pack = program.commands.find((command) => command.name() === 'pack')
+  const file = join(t.testdir({ 'config.toml': '[pack]\nno-sync = true\n' }), 'config.toml')
+  process.env['FLISTFS_CONFIG'] = file
+  t.teardown(() => delete process.env['FLISTFS_CONFIG'])
+  if (pack !== undefined) await applySettings(() => program, pack)
+  t.equal(pack?.opts()['sync'], false)
+})
+
 t.test('verbs that end or look at a mount read no settings', async (t) => {
   const program = buildProgram({ output: new Output(), signal: new AbortController().signal }, () => undefined)
   process.env['FLISTFS_CONFIG'] = '/nowhere/config.toml'
