@@ -22,7 +22,7 @@ export async function watchStats(
   context: Context,
 ): Promise<number> {
   const { output, signal } = context
-  const draw = output.json ? jsonLine : isatty(1) ? redraw : new Lines(everyMs).next
+  const draw = output.json ? jsonLine : isatty(1) ? redraw : new Lines().next
   try {
     for (;;) {
       if (!write(1, draw(await look()))) return 0
@@ -44,16 +44,12 @@ function redraw(answers: readonly MountStats[]): string {
 }
 
 /** What happened since the last line, as vmstat(8) shows it. */
-class Lines {
-  readonly #seconds: number
-  readonly #before = new Map<string, Sample>()
+export class Lines {
+  readonly #before = new Map<string, { readonly sample: Sample; readonly atMs: number }>()
   #count = 0
 
-  constructor(everyMs: number) {
-    this.#seconds = everyMs / 1000
-  }
-
-  readonly next = (answers: readonly MountStats[]): string => {
+  /** Asking takes time too, so that a look may come later than it should. */
+  readonly next = (answers: readonly MountStats[], atMs = performance.now()): string => {
     const rows: string[][] = []
     if (this.#count % HEADER_EVERY === 0) {
       rows.push(['TIME', 'HERE', 'READ/S', 'REQUESTS/S', 'FETCHED/S', 'WAITING', 'ERRORS', 'DIRECTORY'])
@@ -63,19 +59,19 @@ class Lines {
     for (const answer of answers) {
       if ('error' in answer)
         rows.push([time, '-', '-', '-', '-', '-', '-', `${answer.directory}: ${answer.error.message}`])
-      else rows.push(this.#row(time, answer))
+      else rows.push(this.#row(time, answer, atMs))
     }
     return table(
       rows.map((row) => row.map((cell, at) => (at === row.length - 1 ? cell : cell.padEnd(WIDTHS[at] ?? 0)))),
     )
   }
 
-  #row(time: string, answer: Exclude<MountStats, { error: unknown }>): string[] {
+  #row(time: string, answer: Exclude<MountStats, { error: unknown }>, atMs: number): string[] {
     const now = sampleOf(answer)
     const before = this.#before.get(answer.directory)
-    this.#before.set(answer.directory, now)
+    this.#before.set(answer.directory, { sample: now, atMs })
     const rate = (key: keyof Sample): number =>
-      before === undefined ? 0 : Math.max(0, now[key] - before[key]) / this.#seconds
+      before === undefined ? 0 : (Math.max(0, now[key] - before.sample[key]) * 1000) / (atMs - before.atMs)
     const { blocks, reads } = answer
     const here = blocks.total === 0 ? '-' : `${Math.floor((100 * blocks.cached) / blocks.total)} %`
     return [

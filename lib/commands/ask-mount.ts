@@ -5,6 +5,7 @@ import {
   type ControlRequest,
   controlSocketPath,
   isAlive,
+  isMountOf,
   listMounts,
   mountNamed,
   type MountListing,
@@ -15,11 +16,12 @@ import {
 const LISTEN_MS = 20_000
 const POLL_MS = 20
 
-/** The mount at a folder. Throws FLIST_NOT_MOUNTED. */
+/** The mount that is seen at a folder, or one of ours below another's. Throws FLIST_NOT_MOUNTED. */
 export function findMount(directory: string): MountListing {
   const mounts = readMounts()
-  const at = mountNamed(mounts, directory)?.directory
-  const found = listMounts(mounts).find((listing) => listing.directory === at)
+  const top = mountNamed(mounts, directory)
+  const there = listMounts(mounts).filter((listing) => listing.directory === top?.directory)
+  const found = there.find((listing) => top !== undefined && isMountOf(top, listing)) ?? there.at(-1)
   if (found !== undefined) return found
   throw new FlistError('FLIST_NOT_MOUNTED', `Cannot show "${directory}": no archive is mounted there`, {
     hint: 'See `flistfs list` for what is mounted',

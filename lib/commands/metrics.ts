@@ -57,7 +57,12 @@ export class Metrics {
 
   /** A metric that is read when it is asked for. prom-client's own kinds only count up by themselves. */
   #add(name: string, type: 'counter' | 'gauge' | 'histogram', help: string, read: Read): void {
-    this.#register(name, type, help, () => [...this.#members.values()].flatMap((member) => valuesOf(member, read)))
+    this.#register(name, type, help, () => this.#seen().flatMap((member) => valuesOf(member, read)))
+  }
+
+  /** Of two mounts at one folder the one on top: two values with the same labels would be none. */
+  #seen(): Member[] {
+    return [...new Map([...this.#members.values()].map((member) => [member.parts.data.directory, member])).values()]
   }
 
   /** Of the process, whatever it serves. */

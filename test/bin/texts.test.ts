@@ -1,6 +1,7 @@
 import t from 'tap'
 import { listText, statsText } from '../../bin/texts.ts'
 import { table } from '../../bin/output.ts'
+import { Lines } from '../../bin/watch.ts'
 
 t.test('table() pads to the widest cell', async (t) => {
   t.equal(
@@ -70,4 +71,24 @@ t.test('statsText() shows what a server said, also of a later version', async (t
   ]) {
     t.match(text, part)
   }
+})
+
+t.test('Lines says what happens a second, however late a look is', async (t) => {
+  const at = (bytes: number) => ({
+    directory: '/m',
+    archive: 'a.fl',
+    digest: 'ab',
+    uptimeSeconds: 1,
+    entries: 1,
+    contentBytes: 1,
+    blocks: { total: 1, cached: 1 },
+    reads: { bytes },
+    cache: {},
+    requests: {},
+    stores: [],
+    memory: {},
+  })
+  const lines = new Lines()
+  lines.next([at(0)], 1000)
+  t.match(lines.next([at(5 * 1024)], 6000), / 1\.0 KiB /)
 })

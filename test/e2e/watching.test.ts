@@ -125,6 +125,29 @@ mountTest('--metrics serves what stats says, on a socket and on addresses', {}, 
   }
 })
 
+mountTest('of two mounts at one folder the one on top is asked', {}, async (t, lab) => {
+  const socketPath = lab.path('metrics.sock')
+  const copy = lab.path('copy.fl')
+  await lab.ok('cp', [SAMPLE, copy])
+  await lab.ok('sh', [FLISTFS, 'tag', copy, 'name=copy'])
+  const words = ['--metrics', `unix:${socketPath}`, '--store', STORE]
+  const lower = await lab.mount(SAMPLE, { words })
+  const { directory } = lower
+  const upper = await lab.mount(copy, { words, directory })
+  t.equal(upper.pid, lower.pid, 'one server')
+  t.match(await lab.stats(lower), { digest: upper.digest })
+  const trace = lab.path('trace')
+  await lab.ok('sh', [FLISTFS, 'trace', directory, trace])
+  await lab.ok('cat', [join(directory, 'etc/debian_version')])
+  await until(() => readFileSync(trace, 'utf8').includes('"debian_version"'))
+  const infos = async () =>
+    parseMetrics((await scrape({ socketPath })).text).filter(({ name }) => name === 'flistfs_mount_info')
+  t.match(await infos(), [{ labels: { digest: `sha256:${upper.digest}` } }])
+  await lab.umount({ directory })
+  t.match(await lab.stats(lower), { digest: lower.digest })
+  await until(async () => only(await infos()).labels['digest'] === `sha256:${lower.digest}`)
+})
+
 mountTest('a mount goes on where its metrics have no place', {}, async (t, lab) => {
   const mounted = await lab.mount(SAMPLE, { words: ['--metrics', 'unix:/nowhere/metrics'] })
   t.match(await lab.ok('cat', [join(mounted.directory, 'etc/debian_version')]), /^12/)
