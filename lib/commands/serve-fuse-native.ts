@@ -102,6 +102,8 @@ export async function serveByFuseNative(options: ServeOptions): Promise<number> 
     unregisterMount(id)
   }
   log.info('unmounted', { directory: options.directory })
+  // process.exit() would wait for it too.
+  if (client.isStuck) exitNow(0)
   return 0
 }
 

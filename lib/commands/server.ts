@@ -181,6 +181,8 @@ export class Server implements ServerShare {
       signal.removeEventListener('abort', leave)
       this.files.close()
     }
+    // process.exit() would wait for it too.
+    if (this.fetch.isStuck) exitNow(this.#failure === undefined ? 0 : 1)
     if (this.#failure !== undefined) throw this.#failure
     return 0
   }

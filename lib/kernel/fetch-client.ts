@@ -11,6 +11,8 @@ const RECOVER_MS = 200
 /** Milliseconds that a thread gets to come up, at the least, before reads are refused for it; and between tries from then on. */
 const COME_UP_MS = 5_000
 const TRY_EVERY_MS = 1_000
+/** Milliseconds that a thread gets to end: whoever unmounts waits for it. */
+const END_MS = 10_000
 /** Milliseconds between two lines of a log about it. */
 const SAY_EVERY_MS = 10_000
 
@@ -31,12 +33,14 @@ export class FetchClient {
   readonly #mounts = new Map<number, FetchMount>()
   #worker: Worker | undefined
   #count = 0
-  /** Since when there is no thread, though there was one or should be; `performance.now()`. */
+  /** Since when a thread that is wanted does not come up; `performance.now()`. One that died unused is not wanted yet. */
   #downSince = Infinity
   #startedAt = -Infinity
   #waiting = false
   /** All mounts are gone. */
   ended = false
+  /** It did not end: a call of a disk that is away holds it. The process can leave by `exitNow` only. */
+  isStuck = false
 
   /** Where `handOver` says yes, a thread of ours must not start: another server is on its way, which will be asked again. */
   constructor(url: URL, handOver: () => boolean = () => false) {
@@ -79,6 +83,7 @@ export class FetchClient {
   start(): Worker | undefined {
     if (this.#worker !== undefined) return this.#worker
     this.#startedAt = performance.now()
+    this.#downSince = Math.min(this.#downSince, this.#startedAt)
     if (this.#handOver()) return this.#wait()
     const worker = new Worker(this.#url, { resourceLimits: BUSY_THREAD })
     worker.on('error', (error) => {
@@ -93,19 +98,25 @@ export class FetchClient {
     return worker
   }
 
-  /** Lets the thread write what it has and close its caches. Resolves when it is gone. */
+  /** Lets the thread write what it has and close its caches. Resolves when it is gone, or is stuck. */
   async close(): Promise<void> {
     this.ended = true
     const worker = this.#worker
     if (worker === undefined) return
-    const gone = new Promise((resolve) => worker.once('exit', resolve))
+    const { promise: gone, resolve } = Promise.withResolvers<unknown>()
+    worker.once('exit', resolve)
     worker.postMessage({ op: 'end' } satisfies FetchMessage)
+    const late = setTimeout(() => {
+      this.isStuck = true
+      this.#lose(worker)
+      resolve(undefined)
+    }, END_MS)
     await gone
+    clearTimeout(late)
   }
 
   /** For the other server; where it does not come, the reads are asked again here. */
   #wait(): undefined {
-    this.#downSince = Math.min(this.#downSince, performance.now())
     if (this.#waiting) return
     this.#waiting = true
     setTimeout(() => {
@@ -116,7 +127,6 @@ export class FetchClient {
 
   #lose(worker: Worker | undefined): void {
     if (this.#worker === worker) this.#worker = undefined
-    this.#downSince = Math.min(this.#downSince, performance.now())
     for (const mount of this.#mounts.values()) mount.lose(worker)
   }
 }

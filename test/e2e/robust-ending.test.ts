@@ -1,12 +1,12 @@
 import { randomBytes } from 'node:crypto'
-import { existsSync, readdirSync } from 'node:fs'
+import { cpSync, existsSync, readdirSync } from 'node:fs'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { only } from '../only.ts'
 import { BlockServer } from './block-server.ts'
 import { FLISTFS, type Lab, mountTest, PROJECT, until } from './mounted.ts'
-import { packFiles } from './pack-tree.ts'
+import { packFiles, packTree } from './pack-tree.ts'
 
 const SAMPLE = join(PROJECT, 'fixtures/sample/debian.fl')
 
@@ -94,6 +94,26 @@ mountTest('umount --force ends a mount whose readers hang', {}, async (t, lab) =
   t.strictSame(await ended, [1, null], 'the reader got an error')
   t.notOk(await isMounted(lab, mounted.directory))
   await until(() => lab.servers().length === 0)
+})
+
+mountTest('umount ends a mount whose folder of blocks answers no more', {}, async (t, lab) => {
+  const { archive, store } = await packFiles(lab.dir, 'a', { one: randomBytes(600_000) })
+  const shelf = lab.folder('shelf')
+  cpSync(store, join(shelf, 'store'), { recursive: true })
+  await packTree(shelf, lab.path('shelf.fl'), lab.folder('shelf.store'), new Map())
+  // As a network folder whose server is away: who looks waits in the kernel.
+  const below = await lab.mount(lab.path('shelf.fl'), { words: ['--own-process'] })
+  const words = ['--store', `dir://${below.directory}/store`, '--timeout', '3s']
+  const above = await lab.mount(archive, { words, cache: lab.folder('cache-2') })
+  process.kill(below.pid, 'SIGSTOP')
+  try {
+    t.not((await lab.run('cat', [join(above.directory, 'one')])).code, 0)
+    await lab.umount(above)
+    t.notOk(lab.servers().includes(above.pid))
+  } finally {
+    process.kill(below.pid, 'SIGCONT')
+  }
+  await lab.umount(below)
 })
 
 mountTest('SIGTERM ends a server whose readers hang, asked twice at the most', {}, async (t, lab) => {
