@@ -1,35 +1,59 @@
-import { statSync } from 'node:fs'
-import type { PathLike } from 'node:fs'
+import { type BigIntStats, type PathLike, statSync } from 'node:fs'
+import { stat } from 'node:fs/promises'
 
-/** A file of the program that this process runs. Package managers put another one in its place (docs/decisions/266). */
+/** What lies at a path; undefined: nothing, or it cannot be looked at. */
+type Identity = string | undefined
+
+/** Files of the program that this process runs. Package managers put others in their place (docs/decisions/266). */
 export class OwnProgram {
-  readonly #path: PathLike
-  readonly #ours: string | undefined
+  readonly #paths: readonly PathLike[]
+  readonly #ours: readonly Identity[]
   /** What lay there at the last `hasSettled`. */
-  #last: string | undefined
+  #last: readonly Identity[]
+  #isLooking = false
 
-  constructor(path: PathLike) {
-    this.#path = path
-    this.#ours = identityOf(path)
+  constructor(...paths: readonly PathLike[]) {
+    this.#paths = paths
+    this.#ours = paths.map(lookNow)
     this.#last = this.#ours
   }
 
   /** Another file lies there. Where none does, it is on its way. */
   get isReplaced(): boolean {
-    const now = identityOf(this.#path)
-    return now !== undefined && this.#ours !== undefined && now !== this.#ours
+    return this.#differs(this.#paths.map(lookNow))
   }
 
-  /** Another file lies there, and did so when this was last asked: whoever replaces files has ended. */
-  hasSettled(): boolean {
+  /**
+   * Another file lies there, and did so when this was last asked: whoever replaces files has ended. False while an earlier look is
+   * under way, which on a disk that is away never ends.
+   */
+  async hasSettled(): Promise<boolean> {
+    if (this.#isLooking) return false
+    this.#isLooking = true
     const last = this.#last
-    this.#last = identityOf(this.#path)
-    return this.isReplaced && this.#last === last
+    this.#last = await Promise.all(this.#paths.map(look))
+    this.#isLooking = false
+    return this.#differs(this.#last) && this.#last.join() === last.join()
+  }
+
+  #differs(now: readonly Identity[]): boolean {
+    return now.some((one, nth) => one !== undefined && this.#ours[nth] !== undefined && one !== this.#ours[nth])
   }
 }
 
+function lookNow(path: PathLike): Identity {
+  try {
+    return identityOf(statSync(path, { bigint: true }))
+  } catch {
+    return undefined
+  }
+}
+
+async function look(path: PathLike): Promise<Identity> {
+  return stat(path, { bigint: true }).then(identityOf, () => undefined)
+}
+
 /** Without ctime, which backups change. */
-function identityOf(path: PathLike): string | undefined {
-  const found = statSync(path, { bigint: true, throwIfNoEntry: false })
-  return found && [found.dev, found.ino, found.size, found.mtimeNs].join('.')
+function identityOf({ dev, ino, size, mtimeNs }: BigIntStats): string {
+  return [dev, ino, size, mtimeNs].join('.')
 }

@@ -30,11 +30,13 @@ const FETCH_AFTER_MS = 50
 /** Milliseconds that another server has to come, before the supervisor is asked for one again. */
 const SUCCEED_MS = 10_000
 
+/** As it was when this was loaded: an archive may be fetched for minutes before there is a server. */
+const PROGRAM = new OwnProgram(process.argv[1] ?? '', threadUrl('fetch-thread'))
+
 /** The process that serves mounts: one, or all of the same circumstances. It ends with its last mount. */
 export class Server implements ServerShare {
   readonly key: string | undefined
-  readonly #program = new OwnProgram(threadUrl('fetch-thread'))
-  readonly fetch = new FetchClient(threadUrl('fetch-thread'), () => this.#program.isReplaced && this.#handOver())
+  readonly fetch = new FetchClient(threadUrl('fetch-thread'), () => PROGRAM.isReplaced && this.#handOver())
   readonly frames = makeFrames()
   readonly files: SegmentFiles
   readonly #session = new Session()
@@ -218,7 +220,7 @@ export class Server implements ServerShare {
     this.files.releaseUnlinked()
     const used = this.files.takeUsed()
     if (used.length > 0) this.fetch.used(used)
-    if (this.#program.hasSettled()) this.#handOver()
+    void PROGRAM.hasSettled().then((is) => is && this.#handOver())
   }
 
   /** To the program that is on the disk now, as `flistfs upgrade` would. False where there is no supervisor to start it. */
@@ -226,11 +228,9 @@ export class Server implements ServerShare {
     const parent = supervisor()
     const now = performance.now()
     if (parent === undefined) return false
-    if (now - this.#succeededAt > SUCCEED_MS) {
-      this.#succeededAt = now
-      for (const { log } of this.#mounts) log.info('the files of the program were replaced: another server is to go on')
-      signalProcess({ pid: parent, pidStart: processStart(parent) ?? 0 }, 'SIGUSR2')
-    }
-    return true
+    if (now - this.#succeededAt < SUCCEED_MS) return true
+    this.#succeededAt = now
+    for (const { log } of this.#mounts) log.info('the files of the program were replaced: another server is to go on')
+    return signalProcess({ pid: parent, pidStart: processStart(parent) ?? 0 }, 'SIGUSR2')
   }
 }
