@@ -18,7 +18,11 @@ let loading: Promise<void> | undefined
 
 /** Loads compression and hashing (20 ms): call before the first `decodeBlock` or `encodeBlock` of a thread. May be called again. */
 export function prepareCodec(): Promise<void> {
-  loading ??= load()
+  loading ??= load().catch((error: unknown) => {
+    // A package that is replaced at this moment is there at the next.
+    loading = undefined
+    throw error
+  })
   return loading
 }
 

@@ -62,6 +62,21 @@ mountTest(
   },
 )
 
+mountTest('reads go on when a package that is needed for them is back', {}, async (t, lab) => {
+  const { directory, pid } = await mountByOwn(lab, '60s')
+  const packages = lab.path('program/node_modules')
+  process.kill(pid, 'SIGKILL')
+  await until(async () => ![undefined, pid].includes(await serverOf(lab, directory)))
+  await lab.ok('sh', [join(PROGRAMS, 'flistfs'), 'stats', directory])
+  renameSync(packages, `${packages}.away`)
+  const read = ['-c', 'cat "$0/usr/bin/ls" | wc -c', directory]
+  t.match((await lab.run('sh', read)).stderr, 'error')
+  renameSync(`${packages}.away`, packages)
+  // Failures are remembered for a moment.
+  await until(async () => (await lab.run('sh', read)).stderr === '', 20_000)
+  await lab.umount({ directory })
+})
+
 mountTest('a server whose program is replaced hands over to the new one by itself', {}, async (t, lab) => {
   const { directory, pid, threads } = await mountByOwn(lab, '60s')
   for (const thread of threads) replace(thread, readFileSync(thread, 'utf8'))
