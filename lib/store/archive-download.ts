@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Dispatcher } from 'undici'
-import { FlistError, LIMITS } from '../base/index.ts'
+import { describeError, FlistError, LIMITS } from '../base/index.ts'
 import { type ArchiveClient, asFetchError, getUrl, openClient, redactUrl, statusError } from './archive-http.ts'
 import { ArchiveShelf, type UrlRecord } from './archive-shelf.ts'
+import { drop } from './web-client.ts'
 
 export interface DownloadOptions {
   readonly cacheDir: string
@@ -14,7 +15,7 @@ export interface DownloadOptions {
   readonly now?: (() => number) | undefined
 }
 
-/** Failures that may pass: they are tried again, and a kept copy stands in. */
+/** Failures that may pass: they are tried again. A kept copy stands in for them, and where the disk takes no other. */
 const PASSING = new Set(['FLIST_STORE_UNREACHABLE', 'FLIST_TIMEOUT'])
 
 /**
@@ -32,7 +33,7 @@ export async function downloadArchive(url: URL, options: DownloadOptions, signal
   } catch (error) {
     const failure = asFetchError(error, url, signal)
     const copy = kept && shelf.find(kept.sha256, kept.bytes)
-    if (!copy || !PASSING.has(failure.code)) throw failure
+    if (!copy || !(PASSING.has(failure.code) || failure.code === 'FLIST_CACHE_UNUSABLE')) throw failure
     options.onWarning?.(`${failure.message}; using the copy of ${kept.time}`)
     checkPin(kept.sha256, url, options)
     return copy
@@ -76,24 +77,18 @@ async function fetchOnce(
     checkPin(kept.sha256, url, options)
     return copy
   }
-  const failure = statusError(url, response.statusCode)
-  if (failure) {
-    await response.body.dump()
-    throw failure
-  }
-  await using draft = await shelf.begin()
-  const total = contentLength(response.headers)
+  await using draft = await begin(response, shelf, url)
   try {
-    await receive(response, total, draft, url, options)
+    await receive(response, contentLength(response.headers), draft, url, options)
   } finally {
-    response.body.destroy()
+    drop(response)
   }
   const { sha256, md5 } = draft.digests()
   checkPin(sha256, url, options)
   const wanted = await hubMd5(client, url, options, signal)
   if (wanted !== undefined && wanted !== md5) throw mismatch(url, `MD5 ${md5}, the server's ".md5" says ${wanted}`)
   const path = await draft.publish(sha256)
-  await shelf.note(url, {
+  const record = {
     url: redactUrl(url),
     etag: oneHeader(response.headers['etag']),
     lastModified: oneHeader(response.headers['last-modified']),
@@ -101,8 +96,22 @@ async function fetchOnce(
     md5,
     bytes: draft.bytes,
     time: new Date().toISOString(),
-  })
+  }
+  // Without it the archive is fetched again the next time.
+  await shelf.note(url, record).catch((error: unknown) => options.onWarning?.(describeError(error)))
   return path
+}
+
+/** The file to fill, where the answer is an archive. */
+async function begin(response: Dispatcher.ResponseData, shelf: ArchiveShelf, url: URL): Promise<Draft> {
+  try {
+    const failure = statusError(url, response.statusCode)
+    if (failure) throw failure
+    return await shelf.begin()
+  } catch (error) {
+    drop(response)
+    throw error
+  }
 }
 
 type Draft = Awaited<ReturnType<ArchiveShelf['begin']>>

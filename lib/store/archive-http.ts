@@ -2,6 +2,7 @@ import type { Dispatcher } from 'undici'
 import { FlistError, LIMITS, systemCode } from '../base/index.ts'
 import { networkReason } from './network-reason.ts'
 import { untrustedReason } from './tls-errors.ts'
+import { drop } from './web-client.ts'
 
 /** The URL for people and files: no user, no password, no query (tokens are found there too). */
 export function redactUrl(url: URL): string {
@@ -68,7 +69,7 @@ export async function getUrl(
       signal,
     })
     if (!REDIRECTS.has(response.statusCode)) return response
-    await response.body.dump()
+    drop(response)
     const next = response.headers['location']
     if (typeof next !== 'string' || !URL.canParse(next, at.href)) throw unusable(url, 'a redirect leads nowhere')
     at = new URL(next, at.href)

@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { constants, mkdirSync, readFileSync, statSync } from 'node:fs'
 import { type FileHandle, mkdir, open, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { FlistError, systemReason } from '../base/index.ts'
 
 /** What is remembered about a URL: `<cache>/v1/urls/<hash of the url>.json`. */
 export interface UrlRecord {
@@ -16,7 +17,7 @@ export interface UrlRecord {
   readonly time: string
 }
 
-/** The archives kept in a cache folder, by digest: `<cache>/v1/archives/<sha256>`. */
+/** The archives kept in a cache folder, by digest: `<cache>/v1/archives/<sha256>`. What writes throws FLIST_CACHE_UNUSABLE. */
 export class ArchiveShelf {
   readonly #archives: string
   readonly #urls: string
@@ -44,24 +45,28 @@ export class ArchiveShelf {
     }
   }
 
-  async note(url: URL, record: UrlRecord): Promise<void> {
-    await mkdir(this.#urls, { recursive: true, mode: 0o700 })
-    const path = this.#urlPath(url)
-    const temp = `${path}.${randomBytes(6).toString('hex')}.tmp`
-    try {
-      await writeFile(temp, `${JSON.stringify(record)}\n`, { flag: 'wx', mode: 0o600 })
-      await rename(temp, path)
-    } finally {
-      await rm(temp, { force: true })
-    }
+  note(url: URL, record: UrlRecord): Promise<void> {
+    return written(this.#urls, async () => {
+      await mkdir(this.#urls, { recursive: true, mode: 0o700 })
+      const path = this.#urlPath(url)
+      const temp = `${path}.${randomBytes(6).toString('hex')}.tmp`
+      try {
+        await writeFile(temp, `${JSON.stringify(record)}\n`, { flag: 'wx', mode: 0o600 })
+        await rename(temp, path)
+      } finally {
+        await rm(temp, { force: true })
+      }
+    })
   }
 
   /** Opens a file to fill; `publish` gives it its name, `dispose` takes away what was not published. */
-  async begin(): Promise<Draft> {
-    mkdirSync(this.#archives, { recursive: true, mode: 0o700 })
-    const temp = join(this.#archives, `.${randomBytes(8).toString('hex')}.tmp`)
-    const file = await open(temp, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600)
-    return new Draft(file, temp, this.#archives)
+  begin(): Promise<Draft> {
+    return written(this.#archives, async () => {
+      mkdirSync(this.#archives, { recursive: true, mode: 0o700 })
+      const temp = join(this.#archives, `.${randomBytes(8).toString('hex')}.tmp`)
+      const file = await open(temp, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600)
+      return new Draft(file, temp, this.#archives)
+    })
   }
 
   /** The name holds the credentials too, hashed: another user's copy of the same URL is another record. */
@@ -88,7 +93,7 @@ class Draft {
     this.#sha256.update(chunk)
     this.#md5.update(chunk)
     this.bytes += chunk.length
-    await this.#file.writeFile(chunk)
+    await written(this.#dir, () => this.#file.writeFile(chunk))
   }
 
   digests(): { sha256: string; md5: string } {
@@ -98,14 +103,27 @@ class Draft {
   /** The archive's path. The bytes are on the disk before the name is. */
   async publish(sha256: string): Promise<string> {
     const path = join(this.#dir, sha256)
-    await this.#file.sync()
-    await rename(this.#temp, path)
+    await written(this.#dir, async () => {
+      await this.#file.sync()
+      await rename(this.#temp, path)
+    })
     return path
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#file.close()
     await rm(this.#temp, { force: true })
+  }
+}
+
+async function written<T>(dir: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (cause) {
+    throw new FlistError('FLIST_CACHE_UNUSABLE', `Cannot write to "${dir}": ${systemReason(cause)}`, {
+      hint: 'Make room on its disk and see that the folder can be written, or name another with --cache',
+      cause,
+    })
   }
 }
 

@@ -149,7 +149,8 @@ async function shortText(answer: Dispatcher.ResponseData): Promise<string> {
   return text
 }
 
-function drop(answer: Dispatcher.ResponseData): void {
+/** Ends an answer whose rest nobody wants, and its connection: it may never end by itself. */
+export function drop(answer: Dispatcher.ResponseData): void {
   answer.body.on('error', () => {})
   answer.body.destroy()
 }

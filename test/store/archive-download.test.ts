@@ -313,6 +313,45 @@ t.test('resolveArchive() gives up on a server that trickles', async (t) => {
   t.equal(readFileSync(path).length, 160_000)
 })
 
+t.test('resolveArchive() reads no page of a refusal or a redirect to its end', async (t) => {
+  const hub = await new Hub().start(t)
+  const endless =
+    (code: number, headers: Record<string, string> = {}): Answer =>
+    (_, response) => {
+      response.writeHead(code, headers)
+      const timer = setInterval(() => response.write('and so on'), 100)
+      response.on('close', () => clearInterval(timer))
+    }
+  hub.answers = {
+    '/absent.fl': endless(404),
+    '/busy.fl': endless(503),
+    '/a.fl': endless(302, { location: '/b.fl' }),
+    '/b.fl': file(CONTENT),
+  }
+  const at = options(t)
+  await t.rejects(resolveArchive(`${hub.origin}/absent.fl`, at, signal), { code: 'FLIST_NOT_FOUND' })
+  await t.rejects(resolveArchive(`${hub.origin}/busy.fl`, at, signal), { code: 'FLIST_STORE_UNREACHABLE' })
+  t.strictSame(readFileSync((await resolveArchive(`${hub.origin}/a.fl`, at, signal)).path), CONTENT)
+})
+
+t.test('resolveArchive() says that it is the cache that cannot be written', async (t) => {
+  const hub = await new Hub().start(t)
+  hub.answers = { '/a.fl': file(CONTENT) }
+  const dir = t.testdir({ one: { v1: { archives: 'a file' } }, two: { v1: { urls: 'a file' } } })
+  const at = { cacheDir: join(dir, 'one') }
+  await t.rejects(resolveArchive(`${hub.origin}/a.fl`, at, signal), {
+    code: 'FLIST_CACHE_UNUSABLE',
+    message: /archives": a part of the path is no folder/,
+    hint: /--cache/,
+  })
+  t.strictSame(hub.log, ['/a.fl'], 'asked once')
+
+  const warnings: string[] = []
+  const other = { cacheDir: join(dir, 'two'), onWarning: (text: string) => warnings.push(text) }
+  t.strictSame(readFileSync((await resolveArchive(`${hub.origin}/a.fl`, other, signal)).path), CONTENT)
+  t.match(warnings, [/urls": a part of the path is no folder/])
+})
+
 t.test('resolveArchive() ends when its signal does, and tells how far it is', async (t) => {
   const hub = await new Hub().start(t)
   const seen: (number | undefined)[][] = []
