@@ -1,4 +1,4 @@
-import { parseStoreUrl } from './store-url.ts'
+import { parseStoreUrl, replaceUserinfo } from './store-url.ts'
 
 const SECRET_PARAMETER = /^(?:token|password|(?:password|token|ca|cert|key)-(?:file|env))$/i
 
@@ -9,7 +9,7 @@ const SECRET_PARAMETER = /^(?:token|password|(?:password|token|ca|cert|key)-(?:f
 export function publicUrl(url: string, baseDir: string): string {
   const { scheme, path } = parseStoreUrl(url, baseDir)
   if (scheme === 'dir') return `dir://${path}`
-  const bare = url.replace(/:\/\/[^/?#]*@/g, '://')
+  const bare = replaceUserinfo(url, '')
   const question = bare.indexOf('?')
   if (question < 0) return bare
   const kept = bare

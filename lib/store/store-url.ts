@@ -91,6 +91,8 @@ export function parseStoreRoute(text: string): StoreRoute {
 export function parseStoreUrl(url: string, baseDir: string): StoreUrl {
   const scheme = SCHEME.exec(url)?.[1]?.toLowerCase() ?? ''
   if (scheme === 'dir') return parseDir(url, baseDir)
+  if (findUserinfo(url)?.isBare === true)
+    throw usage(url, 'its user or password is not encoded', 'Write / in it as %2F, ? as %3F, # as %23 and @ as %40')
   if (SERVER_SCHEME.test(url)) return parseServer(url)
   const s3 = Object.hasOwn(S3_SCHEMES, scheme) ? S3_SCHEMES[scheme] : undefined
   if (s3 !== undefined) return parseS3(url, s3)
@@ -250,14 +252,39 @@ function isOurs(name: string): boolean {
   return Object.hasOwn(SECRET_PARAMETERS, name)
 }
 
+/** What stands before user and password: a range, the scheme and its slashes. */
+const HEAD = /^(?:[^:/?#@]*=)?[a-z][a-z0-9+.-]*:[\\/]*(?:https?:\/\/)?/i
+/** A host and what cannot be its port: `KEY:SEC` of `KEY:SEC/RET@HOST`. */
+const NO_PORT = /:(?!\d{1,5}$)[^\]]*$/
+
+/**
+ * Where user and password are, `@` and all. `isBare`: one has a character that ends the host where it is not encoded, so that what a
+ * parser makes of the URL is wrong.
+ */
+function findUserinfo(url: string): { from: number; to: number; isBare: boolean } | undefined {
+  const from = HEAD.exec(url)?.[0].length ?? 0
+  const authority = /^[^/?#]*/.exec(url.slice(from))?.[0] ?? ''
+  const at = authority.lastIndexOf('@')
+  if (at >= 0) return { from, to: from + at + 1, isBare: false }
+  const last = url.lastIndexOf('@')
+  if (last < from || !NO_PORT.test(authority) || /^(?:[^:/?#@]*=)?dir:/i.test(url)) return undefined
+  return { from, to: last + 1, isBare: true }
+}
+
+/** The URL with something else in the place of user, password and their `@`. */
+export function replaceUserinfo(url: string, instead: string): string {
+  const found = findUserinfo(url)
+  return found === undefined ? url : url.slice(0, found.from) + instead + url.slice(found.to)
+}
+
 /**
  * The URL as people may see it: no userinfo (a lone user name is often a token), no query value whose name sounds like a
  * secret. Works on anything, also on what is no URL.
  */
 export function redactUrl(url: string): string {
-  const question = url.indexOf('?')
-  const head = (question < 0 ? url : url.slice(0, question)).replace(/(:\/\/)[^/?#]*@/, '$1***@')
-  return question < 0 ? head : head + url.slice(question).replace(/([?&#])([^=&#]*)=([^&#]*)/g, hideValue)
+  const shown = replaceUserinfo(url, '***@')
+  const tail = shown.search(/[?#]/)
+  return tail < 0 ? shown : shown.slice(0, tail) + shown.slice(tail).replace(/([?&#])([^=&#]*)=([^&#]*)/g, hideValue)
 }
 
 function hideValue(whole: string, mark: string, name: string): string {

@@ -213,6 +213,7 @@ void t.test('publicUrl() tells no secrets', (t) => {
     ['s3://key:secret@host:9000/bucket/folder?region=west', 's3://host:9000/bucket/folder?region=west'],
     ['s3s://host/bucket?ca-file=/etc/ca.pem&region=west', 's3s://host/bucket?region=west'],
     ['server://http://me:secret@host:80?token=jwt', 'server://http://host:80'],
+    ['https:me:secret@host/x', 'https:host/x'],
   ]
   for (const [url, expected] of cases) t.equal(publicUrl(url, '/base'), expected)
   t.end()

@@ -120,6 +120,15 @@ const SECRETS = [
   'zdb:///s?password=hunter2',
   's3://key:hunter2@h:9000/b',
   's3s://hunter2@h/b?region=x',
+  's3://KEY:hun/hunter2@h:9000/bucket',
+  's3s://KEY:/hunter2@h/bucket',
+  '00-7f=s3s://KEY:hunter2/+@h/bucket',
+  'zdb://:hunter2?x@h:9900/ns',
+  'zdb://:x#hunter2@h',
+  'server://http://u:hunter2/x@h',
+  'https:u:hunter2@h/x',
+  'http:\\\\u:hunter2@h/',
+  'server://h#token=hunter2',
 ]
 
 void t.test('redactUrl() and hasInlineSecret() find secrets, and only those', async (t) => {
@@ -140,10 +149,24 @@ void t.test('redactUrl() and hasInlineSecret() find secrets, and only those', as
     'http://h/?password-file=/f&token-env=T',
     'https://h/?key-file=/k',
     's3://h/b?region=r',
+    'http://h/a@b',
+    'http://[::1]:80/a@b',
+    's3://[::1]/bucket/a@b',
+    'dir:///a:b/c@d',
+    'zdb:///run/a@b',
   ]) {
     t.equal(redactUrl(url), url)
     t.notOk(hasInlineSecret(url))
   }
+})
+
+void t.test('parseStoreUrl() says what to encode in a password', async (t) => {
+  t.throws(() => parseStoreUrl('s3://KEY:SEC/RET@h:9000/bucket', '/'), {
+    code: 'FLIST_USAGE',
+    message: 'Cannot use store "s3://***@h:9000/bucket": its user or password is not encoded',
+    hint: /%2F/,
+  })
+  t.match(parseStoreUrl('s3://KEY:SEC%2FRET@h:9000/bucket', '/'), { password: 'SEC/RET' })
 })
 
 void t.test('any text gives a route or FLIST_USAGE, and userinfo never shows', async (t) => {
