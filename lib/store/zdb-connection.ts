@@ -1,3 +1,6 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { subscribe } from 'node:diagnostics_channel'
+import type { Socket } from 'node:net'
 import { createClient, ErrorReply, RESP_TYPES } from 'redis'
 import { FlistError, LIMITS, systemCode, systemReason, type FlistErrorCode } from '../base/index.ts'
 import { DENIED_HINT, PROTOCOL_HINT, storeError, UNREACHABLE_HINT } from './store-errors.ts'
@@ -21,14 +24,46 @@ export interface ZdbConnection {
 /** Namespace a connection starts in, hub-api.md section 6. */
 const DEFAULT_NAMESPACE = 'default'
 
+/** Bytes between two replies: a block and what stands around it. */
+const REPLY_BYTES_MAX = LIMITS.storedBlockBytesMax + 64 * 1024
+
+/** Counts what comes, because the client keeps all of a reply until it is whole, however large its server says it is. */
+class Meter {
+  #bytes = 0
+  /** More came than any reply has: the connection was closed for that. */
+  isOver = false
+
+  watch(socket: Socket): void {
+    socket.on('error', () => {})
+    socket.on('data', (chunk: Buffer) => {
+      this.#bytes += chunk.length
+      this.isOver = this.#bytes > REPLY_BYTES_MAX
+      if (this.isOver) socket.destroy(new Error('a reply is too large'))
+    })
+  }
+
+  replied(): void {
+    this.#bytes = 0
+  }
+}
+
+/** The client shows nobody its socket: Node tells of it, and this for whom it is made. */
+const connecting = new AsyncLocalStorage<Meter>()
+subscribe('net.client.socket', (message) => connecting.getStore()?.watch((message as { socket: Socket }).socket))
+
 /** Connects, authenticates (redis), selects. Throws coded errors without secrets. */
 export async function connectZdb(store: StoreUrl, secrets: Secrets, timeoutMs: number): Promise<ZdbConnection> {
   const client = openClient(store, secrets, timeoutMs)
   // Without a listener an error would end the process; each call hears of it by itself.
   client.on('error', () => {})
   const deadline = AbortSignal.timeout(timeoutMs)
+  const meter = new Meter()
   try {
-    await untilAbort(client.connect(), store.name, deadline)
+    await untilAbort(
+      connecting.run(meter, () => client.connect()),
+      store.name,
+      deadline,
+    )
     const select = selectCommand(store, secrets)
     if (select !== undefined) {
       const reply = await untilAbort(client.sendCommand<unknown>(select), store.name, deadline)
@@ -37,9 +72,9 @@ export async function connectZdb(store: StoreUrl, secrets: Secrets, timeoutMs: n
     }
   } catch (error) {
     if (client.isOpen) client.destroy()
-    throw asStoreError(store.name, error, secrets)
+    throw meter.isOver ? tooLarge(store.name) : asStoreError(store.name, error, secrets)
   }
-  return connection(client, store.name, secrets)
+  return connection(client, store.name, secrets, meter)
 }
 
 type Client = ReturnType<typeof openClient>
@@ -72,18 +107,22 @@ function selectCommand(store: StoreUrl, { password }: Secrets): string[] | undef
   return scheme === 'zdb' && password !== '' ? ['SELECT', namespace, password] : ['SELECT', namespace]
 }
 
-function connection(client: Client, name: string, secrets: Secrets): ZdbConnection {
+function connection(client: Client, name: string, secrets: Secrets, meter: Meter): ZdbConnection {
   let inFlight = 0
   let lastReplyAt = performance.now()
+  const replied = (): void => {
+    lastReplyAt = performance.now()
+    meter.replied()
+  }
   const run = async <T>(command: (string | Buffer)[], check: (reply: unknown) => T): Promise<T> => {
     inFlight += 1
     try {
       const reply = await client.sendCommand<unknown>(command)
-      lastReplyAt = performance.now()
+      replied()
       return check(reply)
     } catch (error) {
-      if (error instanceof ErrorReply) lastReplyAt = performance.now()
-      throw asStoreError(name, error, secrets)
+      if (error instanceof ErrorReply) replied()
+      throw meter.isOver ? tooLarge(name) : asStoreError(name, error, secrets)
     } finally {
       inFlight -= 1
     }
@@ -112,9 +151,12 @@ function checkReply(name: string, reply: unknown): Buffer | undefined {
   if (!Buffer.isBuffer(reply))
     throw storeError('FLIST_STORE_PROTOCOL', name, 'GET was not answered by bytes', PROTOCOL_HINT)
   if (reply.length === 0) throw storeError('FLIST_STORE_PROTOCOL', name, 'a block is empty', PROTOCOL_HINT)
-  if (reply.length > LIMITS.storedBlockBytesMax)
-    throw storeError('FLIST_STORE_PROTOCOL', name, 'a block is too large', PROTOCOL_HINT)
+  if (reply.length > LIMITS.storedBlockBytesMax) throw tooLarge(name)
   return reply
+}
+
+function tooLarge(name: string): FlistError {
+  return storeError('FLIST_STORE_PROTOCOL', name, 'a block is too large', PROTOCOL_HINT)
 }
 
 function checkExists(name: string, reply: unknown): boolean {

@@ -214,6 +214,31 @@ void t.test('GET answered by something else', async (t) => {
   }
 })
 
+void t.test('an answer that never ends is not kept', async (t) => {
+  for (const [head, command] of [
+    ['$4000000000\r\n', 'GET'],
+    ['*1000000000\r\n$4000000000\r\n', 'GET'],
+    ['+', 'GET'],
+    ['-', 'SELECT'],
+  ] as const) {
+    let sent = 0
+    const { port } = await fakeZdb(t, ([name], socket) => {
+      if (name !== command) return '+OK\r\n'
+      const pump = (): void => {
+        while (!socket.destroyed && sent < 256 * 1024 * 1024 && socket.write(Buffer.alloc(65536, 'a'))) sent += 65536
+      }
+      socket.on('drain', pump)
+      setImmediate(pump)
+      return head
+    })
+    t.match(await failure(await open(t, `zdb://127.0.0.1:${port}/space`), id), {
+      code: 'FLIST_STORE_PROTOCOL',
+      message: /a block is too large$/,
+    })
+    t.ok(sent < 64 * 1024 * 1024, `${command} answered by ${sent} bytes`)
+  }
+})
+
 void t.test('an answer that is not RESP ends at the deadline', async (t) => {
   const { port } = await fakeZdb(t, () => '!!!\r\n')
   t.match(await failure(await open(t, `zdb://127.0.0.1:${port}`, 200), id), { code: 'FLIST_TIMEOUT' })
