@@ -17,6 +17,8 @@ const ABSENT = new Set(['', 'NoSuchKey', 'NotFound', 'NoSuchVersion'])
 const UNKNOWN_KEY = new Set(['InvalidAccessKeyId', 'XAdminUserNotFound'])
 const BUSY = new Set(['SlowDown', 'ServiceUnavailable', 'Busy', 'InternalError', 'RequestTimeout'])
 
+type Method = 'GET' | 'HEAD' | 'PUT'
+
 export interface S3SourceParts {
   readonly client: WebClient
   /** Looks credentials up; again when they have expired. */
@@ -46,20 +48,22 @@ export class S3Source implements BlockSource, BlockSink {
   }
 
   async get(id: Buffer, signal: AbortSignal): Promise<Buffer | undefined> {
+    const { client } = this.#parts
     const url = this.#url(id)
-    const credentials = await this.#known()
-    const headers = await this.#signed('GET', url, EMPTY_SHA256, credentials)
-    const answer = await this.#parts.client.get(url, headers, signal)
+    const { answer, credentials } = await this.#ask('GET', url, EMPTY_SHA256, (headers) =>
+      client.get(url, headers, signal),
+    )
     if (Buffer.isBuffer(answer)) return answer
     if (answer.status === 404 && ABSENT.has(codeOf(answer))) return undefined
     throw this.#refused(answer, credentials)
   }
 
   async has(id: Buffer, signal: AbortSignal): Promise<boolean> {
+    const { client } = this.#parts
     const url = this.#url(id)
-    const credentials = await this.#known()
-    const headers = await this.#signed('HEAD', url, EMPTY_SHA256, credentials)
-    const answer = await this.#parts.client.send('HEAD', url, headers, undefined, signal)
+    const { answer, credentials } = await this.#ask('HEAD', url, EMPTY_SHA256, (headers) =>
+      client.send('HEAD', url, headers, undefined, signal),
+    )
     if (answer.status === 200) return true
     // No body says whether it is the block, the bucket, the key or the region: the PUT that follows will.
     if (answer.status >= 300 && answer.status < 500 && answer.status !== 408 && answer.status !== 429) return false
@@ -68,16 +72,33 @@ export class S3Source implements BlockSource, BlockSink {
 
   /** The server checks the signature, which covers the body, so that what it has is what was sent. */
   async put(id: Buffer, stored: Buffer, signal: AbortSignal): Promise<void> {
+    const { client } = this.#parts
     const url = this.#url(id)
-    const credentials = await this.#known()
     const sha256 = createHash('sha256').update(stored).digest('hex')
-    const headers = await this.#signed('PUT', url, sha256, credentials)
-    const answer = await this.#parts.client.send('PUT', url, headers, stored, signal)
+    const { answer, credentials } = await this.#ask('PUT', url, sha256, (headers) =>
+      client.send('PUT', url, headers, stored, signal),
+    )
     if (answer.status < 200 || answer.status > 299) throw this.#refused(answer, credentials)
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.#parts.client.close()
+  }
+
+  /** Sends a request, and again where its keys have expired and others are there by now: no read fails for that. */
+  async #ask<A extends Buffer | Refused>(
+    method: Method,
+    url: URL,
+    sha256: string,
+    send: (headers: Record<string, string>) => Promise<A>,
+  ): Promise<{ answer: A; credentials: S3Credentials | undefined }> {
+    const credentials = await this.#known()
+    const answer = await send(await this.#signed(method, url, sha256, credentials))
+    if (Buffer.isBuffer(answer) || !STALE.has(codeOf(answer))) return { answer, credentials }
+    this.#credentials = undefined
+    const others = await this.#known()
+    if (isSame(credentials, others)) return { answer, credentials }
+    return { answer: await send(await this.#signed(method, url, sha256, others)), credentials: others }
   }
 
   async #known(): Promise<S3Credentials | undefined> {
@@ -98,7 +119,7 @@ export class S3Source implements BlockSource, BlockSink {
   }
 
   async #signed(
-    method: 'GET' | 'HEAD' | 'PUT',
+    method: Method,
     url: URL,
     sha256: string,
     credentials: S3Credentials | undefined,
@@ -128,7 +149,6 @@ export class S3Source implements BlockSource, BlockSink {
   #refused(answer: Refused, credentials: S3Credentials | undefined): FlistError {
     const { status, headers } = answer
     const code = codeOf(answer)
-    if (STALE.has(code)) this.#credentials = undefined
     const why = code === '' ? `it answered with status ${status}` : `it answered with ${code} (${status})`
     if (code === 'NoSuchBucket')
       return storeError('FLIST_STORE_PROTOCOL', this.name, `it has no bucket "${this.#store.bucket}"`, BUCKET_HINT)
@@ -149,6 +169,14 @@ export class S3Source implements BlockSource, BlockSink {
     if (code === '' || status >= 500 || status === 408 || status === 429) return this.#parts.client.refusal(answer)
     return storeError('FLIST_STORE_PROTOCOL', this.name, why, PROTOCOL_HINT)
   }
+}
+
+function isSame(one: S3Credentials | undefined, other: S3Credentials | undefined): boolean {
+  return (
+    one?.accessKey === other?.accessKey &&
+    one?.secretKey === other?.secretKey &&
+    one?.sessionToken === other?.sessionToken
+  )
 }
 
 function codeOf({ text }: Refused): string {

@@ -215,3 +215,22 @@ void t.test('keys that have expired are looked up again', async (t) => {
   t.ok(await source.get(id, NEVER))
   t.equal(asked, 2)
 })
+
+void t.test('no read fails when keys have expired and others are there', async (t) => {
+  let requests = 0
+  const url = await saying(t, (response, nth) => {
+    requests += 1
+    if (nth === 2) response.writeHead(400).end(xml('ExpiredToken'))
+    else response.end(block.stored)
+  })
+  const store = parseStoreUrl(url, '/')
+  let sessionToken = 'old'
+  const credentials = (): Promise<S3Credentials> =>
+    Promise.resolve({ accessKey: 'a', secretKey: 'b', sessionToken, region: '', origin: 'a test' })
+  const source = new S3Source(store, { client: new WebClient(store.name, 2000), credentials })
+  t.teardown(() => source[Symbol.asyncDispose]())
+  t.ok(await source.get(id, NEVER))
+  sessionToken = 'new'
+  t.ok(await source.get(id, NEVER))
+  t.equal(requests, 3)
+})
