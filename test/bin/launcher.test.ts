@@ -1,6 +1,16 @@
-import { spawn, spawnSync } from 'node:child_process'
+import { spawn, spawnSync, type StdioOptions } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, copyFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  closeSync,
+  copyFileSync,
+  existsSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
@@ -44,14 +54,18 @@ for (const shell of ['dash', 'bash']) {
     chmodSync(join(dir, 'bin/flistfs'), 0o755)
     const file = join(dir, 'note')
 
+    /** A lock of the caller's. */
+    const lock = openSync(join(dir, 'lock'), 'w')
+    t.teardown(() => closeSync(lock))
     const start = (...words: string[]) => {
       writeFileSync(file, '')
       const env = { ...process.env, FLISTFS_NODE: process.execPath, NODE_OPTIONS: '', FLISTFS_LAUNCHER: '' }
-      const child = spawn(shell, [join(dir, 'bin/flistfs'), ...words], { env, stdio: ['ignore', 'pipe', 'pipe'] })
+      const stdio: StdioOptions = ['ignore', 'pipe', 'pipe', 'ignore', lock, lock, 'ignore', 'ignore', 'ignore', lock]
+      const child = spawn(shell, [join(dir, 'bin/flistfs'), ...words], { env, stdio })
       t.teardown(() => child.kill('SIGKILL'))
       const out = { stdout: '', stderr: '' }
-      child.stdout.on('data', (chunk) => (out.stdout += String(chunk)))
-      child.stderr.on('data', (chunk) => (out.stderr += String(chunk)))
+      child.stdout?.on('data', (chunk) => (out.stdout += String(chunk)))
+      child.stderr?.on('data', (chunk) => (out.stderr += String(chunk)))
       // 'close' comes when nobody holds the pipes: a server that kept them would be seen here.
       return { child, out, end: once(child, 'close', { signal: AbortSignal.timeout(120_000) }) }
     }
@@ -89,6 +103,10 @@ for (const shell of ['dash', 'bash']) {
       t.equal(out.stdout, 'mounted')
       const [pid, supervisor, holder, ...rest] = (await noted()).split(' ')
       t.strictSame(rest, ['/', '/dev/null', '/dev/null', '/dev/null'])
+      for (const one of [pid, supervisor, holder]) {
+        const open = readdirSync(`/proc/${one}/fd`).map((fd) => linkOf(`/proc/${one}/fd/${fd}`))
+        t.notOk(open.includes(join(dir, 'lock')), 'nobody holds a lock of who called')
+      }
       t.ok(process.kill(Number(pid), 'SIGTERM'), 'the server lives on')
       for (const one of [supervisor, holder])
         for (const end = Date.now() + 120_000; isRunning(one) && Date.now() < end;) await sleep(20)
@@ -144,6 +162,15 @@ for (const shell of ['dash', 'bash']) {
 }
 
 /** One that nobody has waited for yet does not run. */
+function linkOf(path: string): string {
+  try {
+    return readlinkSync(path)
+  } catch {
+    // A descriptor that was closed meanwhile.
+    return ''
+  }
+}
+
 function isRunning(pid: string | undefined): boolean {
   try {
     return !/^\d+ \(.*\) Z/s.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
