@@ -95,9 +95,10 @@ function verbPage(verb: Command, name: string): string[] {
 function synopsis(verb: Command): string {
   const names: string[] = []
   for (let at: Command | null = verb; at !== null; at = at.parent) names.unshift(at.name())
-  const places = verb.registeredArguments.map((place) =>
-    place.required ? place.name().toUpperCase() : `[${place.name().toUpperCase()}]`,
-  )
+  const places = verb.registeredArguments.map((place) => {
+    const name = place.name().toUpperCase() + (place.variadic ? ' ...' : '')
+    return place.required ? name : `[${name}]`
+  })
   return `.B ${roff(names.join(' '))}\n.RI [ OPTIONS ]${places.length === 0 ? '' : `\n.I ${roff(places.join(' '))}`}`
 }
 

@@ -66,8 +66,8 @@ function checkWords(action: Command): void {
     checkWord(word, `<${(action.registeredArguments[nth] ?? action.registeredArguments.at(-1))?.name()}>`)
   }
   for (const option of action.options) {
-    // What is only said of something may be nothing.
-    if (option.flags.endsWith('<text>')) continue
+    // A comment may say nothing, and a list may have nothing in it.
+    if (/<(?:text|list)>$/.test(option.flags)) continue
     const value: unknown = action.getOptionValue(option.attributeName())
     for (const word of [value].flat()) if (typeof word === 'string') checkWord(word, option.long ?? '')
   }

@@ -12,7 +12,7 @@ export function whyText(answer: WhyResult): string {
     text += `  a reader waits for ${displaySize(bytes)} at ${offset} since ${seconds(forMs)}\n`
   }
   if (waited !== undefined) {
-    text += `  waited for ${waited.waits} times, ${seconds(waited.totalMs)} in all, ${seconds(waited.worstMs)} at worst\n`
+    text += `  waited for ${waited.waits === 1 ? 'once' : `${waited.waits} times`}, ${seconds(waited.totalMs)} in all, ${seconds(waited.worstMs)} at worst\n`
   }
   if (stores.length > 0) {
     const rows = stores.map((store) => [

@@ -26,6 +26,7 @@ t.test('there is a page of the program, one of each verb, and those of the syste
   const mount = pages.get('flistfs-mount.1') ?? ''
   t.match(mount, String.raw`.B \-s, \-\-store <[xx\-xx=]url>`)
   t.match(mount, String.raw`once, always (default once).`)
+  t.match(pages.get('flistfs-stat.1') ?? '', '.I ARCHIVE PATH ...')
   t.match(pages.get('flistfs-umount.1') ?? '', 'Also called flistfs unmount.')
 })
 

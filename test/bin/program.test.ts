@@ -48,6 +48,10 @@ t.test('--help is on stdout, for the program and each verb', async (t) => {
   }
 })
 
+t.test('an empty list of options is none', async (t) => {
+  t.equal(errorOf(await run(t, ['mount', 'absent.fl', '.', '-o', '', '--json'])).code, 'FLIST_NOT_FOUND')
+})
+
 t.test('wrong usage exits with 2 and says what is wrong', async (t) => {
   const cases: [string[], RegExp][] = [
     [[], /a verb is missing/],
