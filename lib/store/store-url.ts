@@ -87,8 +87,16 @@ export function parseStoreRoute(text: string): StoreRoute {
   return { start, end, url }
 }
 
-/** Takes a store URL apart; `dir:folder` is taken from `baseDir`. Throws FLIST_USAGE. */
+/** Takes a store URL apart; `dir:folder` and files with secrets are taken from `baseDir`. Throws FLIST_USAGE. */
 export function parseStoreUrl(url: string, baseDir: string): StoreUrl {
+  const store = takeApart(url, baseDir)
+  const secrets = Object.entries(store.secrets).map(([field, value]: [string, string]) => {
+    return [field, field.endsWith('File') && value !== '' ? resolve(baseDir, value) : value]
+  })
+  return { ...store, secrets: Object.fromEntries(secrets) as SecretSources }
+}
+
+function takeApart(url: string, baseDir: string): StoreUrl {
   const scheme = SCHEME.exec(url)?.[1]?.toLowerCase() ?? ''
   if (scheme === 'dir') return parseDir(url, baseDir)
   if (findUserinfo(url)?.isBare === true)

@@ -59,7 +59,13 @@ for (const shell of ['dash', 'bash']) {
     t.teardown(() => closeSync(lock))
     const start = (...words: string[]) => {
       writeFileSync(file, '')
-      const env = { ...process.env, FLISTFS_NODE: process.execPath, NODE_OPTIONS: '', FLISTFS_LAUNCHER: '' }
+      const env = {
+        ...process.env,
+        FLISTFS_NODE: process.execPath,
+        NODE_OPTIONS: '',
+        FLISTFS_LAUNCHER: '',
+        FLISTFS_RUNTIME: 'run',
+      }
       const stdio: StdioOptions = ['ignore', 'pipe', 'pipe', 'ignore', lock, lock, 'ignore', 'ignore', 'ignore', lock]
       const child = spawn(shell, [join(dir, 'bin/flistfs'), ...words], { env, stdio })
       t.teardown(() => child.kill('SIGKILL'))
@@ -107,6 +113,8 @@ for (const shell of ['dash', 'bash']) {
         const open = readdirSync(`/proc/${one}/fd`).map((fd) => linkOf(`/proc/${one}/fd/${fd}`))
         t.notOk(open.includes(join(dir, 'lock')), 'nobody holds a lock of who called')
       }
+      const environment = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0')
+      t.ok(environment.includes(`FLISTFS_RUNTIME=${process.cwd()}/run`), 'who is in / finds what was named from here')
       t.ok(process.kill(Number(pid), 'SIGTERM'), 'the server lives on')
       for (const one of [supervisor, holder])
         for (const end = Date.now() + 120_000; isRunning(one) && Date.now() < end;) await sleep(20)

@@ -98,6 +98,8 @@ void t.test('parseStoreUrl() takes servers and S3 apart', async (t) => {
     path: 'https://h/',
     secrets: { caFile: '/a', certFile: '/b', keyFile: '/c' },
   })
+  const here = of('zdb://h/ns?password-file=sub/pw&token-env=T')
+  t.match(here, { secrets: { passwordFile: '/base/sub/pw', tokenEnv: 'T' } }, 'who reads it may be elsewhere')
   for (const bad of ['s3://h', 's3://h/', 's3:/h/b', 's3s://h:99999/b', 'server://', 'server://ftp://', 'server:x']) {
     t.throws(() => of(bad), { code: 'FLIST_USAGE' }, bad)
   }
