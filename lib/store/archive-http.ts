@@ -1,8 +1,9 @@
 import type { Dispatcher } from 'undici'
 import { FlistError, LIMITS, systemCode } from '../base/index.ts'
-import { networkReason } from './network-reason.ts'
+import { proxyHint } from './dispatcher.ts'
+import { isProxyDenied, networkReason } from './network-reason.ts'
 import { untrustedReason } from './tls-errors.ts'
-import { drop } from './web-client.ts'
+import { drop, PROXY_HINT } from './web-client.ts'
 
 /** The URL for people and files: no user, no password, no query (tokens are found there too). */
 export function redactUrl(url: URL): string {
@@ -117,15 +118,16 @@ export function asFetchError(error: unknown, url: URL, signal: AbortSignal): Fli
   const code = systemCode(error)
   const untrusted = untrustedReason(code)
   const why = timedOut ? 'no answer in time' : untrusted === undefined ? networkReason(error) : `${untrusted} (${code})`
-  return new FlistError(
-    timedOut ? 'FLIST_TIMEOUT' : 'FLIST_STORE_UNREACHABLE',
-    `Cannot fetch "${redactUrl(url)}": ${why}`,
-    {
-      hint:
-        untrusted === undefined
-          ? 'Check the address and the network'
-          : 'Name the authority that signed it in FLISTFS_CA_FILE; check the clock and the host',
-      cause: error,
-    },
-  )
+  const message = `Cannot fetch "${redactUrl(url)}": ${why}`
+  if (code === 'UND_ERR_INVALID_ARG') {
+    const hint = isProxyDenied(error) ? PROXY_HINT : 'Check what the credentials file says of this host'
+    return new FlistError('FLIST_STORE_DENIED', message, { hint })
+  }
+  return new FlistError(timedOut ? 'FLIST_TIMEOUT' : 'FLIST_STORE_UNREACHABLE', message, {
+    hint:
+      untrusted === undefined
+        ? `Check the address and the network${proxyHint()}`
+        : 'Name the authority that signed it in FLISTFS_CA_FILE; check the clock and the host',
+    cause: error,
+  })
 }

@@ -33,6 +33,12 @@ export async function openDispatcher(options: DispatcherOptions): Promise<Dispat
   return new EnvHttpProxyAgent({ ...agentOptions, requestTls: connect, proxyTls: connect })
 }
 
+/** What to add to a hint where nothing came: whoever set a proxy may not think of it. */
+export function proxyHint(): string {
+  const isSet = PROXY_VARIABLES.some((variable) => Boolean(process.env[variable]))
+  return isSet ? '; a proxy is set: check the variables http_proxy, https_proxy and no_proxy' : ''
+}
+
 /** True where the environment names a proxy; checks it before undici does, whose message would tell its password. */
 function hasProxy(): boolean {
   let found = false

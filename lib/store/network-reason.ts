@@ -2,6 +2,7 @@ import { systemCode, systemReason } from '../base/index.ts'
 
 const REASONS: Readonly<Record<string, string>> = {
   UND_ERR_ABORTED: 'the proxy refused to connect to it',
+  UND_ERR_INVALID_ARG: 'the secret has characters no header may have',
   UND_ERR_PRX_CONN: 'the proxy broke the connection',
   UND_ERR_PRX_TLS: 'the certificate of the proxy is not its own',
   UND_ERR_CONNECT_TIMEOUT: 'no connection in time',
@@ -11,8 +12,14 @@ const REASONS: Readonly<Record<string, string>> = {
   UND_ERR_RES_CONTENT_LENGTH_MISMATCH: 'the answer is shorter than announced',
 }
 
+/** So undici says 407 of a proxy that forwards. */
+export function isProxyDenied(error: unknown): boolean {
+  return error instanceof Error && systemCode(error) === 'UND_ERR_INVALID_ARG' && error.message.includes('(407)')
+}
+
 /** Why nothing came over HTTP, for people. By the code alone: undici's errors may carry the request's headers. */
 export function networkReason(error: unknown): string {
+  if (isProxyDenied(error)) return 'the proxy wants a password'
   const code = systemCode(error)
   return REASONS[code] ?? (code === '' ? 'the connection broke' : systemReason(error))
 }

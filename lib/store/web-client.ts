@@ -2,8 +2,8 @@ import type { IncomingHttpHeaders } from 'node:http'
 import type { SecureContext } from 'node:tls'
 import type { Dispatcher } from 'undici'
 import { FlistError, LIMITS, systemCode } from '../base/index.ts'
-import { openDispatcher } from './dispatcher.ts'
-import { networkReason } from './network-reason.ts'
+import { openDispatcher, proxyHint } from './dispatcher.ts'
+import { isProxyDenied, networkReason } from './network-reason.ts'
 import { abortError, DENIED_HINT, PROTOCOL_HINT, RetryAfter, storeError, UNREACHABLE_HINT } from './store-errors.ts'
 import { isTlsCode, tlsError } from './tls-errors.ts'
 
@@ -158,20 +158,17 @@ export function drop(answer: Dispatcher.ResponseData): void {
 function unreachable(name: string, error: unknown, isTls: boolean): FlistError {
   const code = systemCode(error)
   // Causes of undici may carry the request's headers, and with them secrets: only the code goes on.
-  if (code === 'UND_ERR_INVALID_ARG') {
-    // So it says 407 of a proxy that forwards.
-    if (error instanceof Error && error.message.includes('(407)'))
-      return storeError('FLIST_STORE_DENIED', name, 'the proxy wants a password', PROXY_HINT)
-    return storeError('FLIST_STORE_DENIED', name, 'the secret has characters no header may have', DENIED_HINT)
-  }
+  if (code === 'UND_ERR_INVALID_ARG')
+    return storeError('FLIST_STORE_DENIED', name, networkReason(error), isProxyDenied(error) ? PROXY_HINT : DENIED_HINT)
   if (isTlsCode(code)) return tlsError(name, code)
   if (error instanceof Error && error.name === 'HTTPParserError')
     return storeError('FLIST_STORE_PROTOCOL', name, 'it does not speak HTTP', PROTOCOL_HINT)
   const why = networkReason(error)
   // Many servers that want a certificate of ours only hang up.
-  const hint = code === 'UND_ERR_SOCKET' && isTls ? `${UNREACHABLE_HINT}; ${CERTIFICATE_HINT}` : UNREACHABLE_HINT
-  return storeError('FLIST_STORE_UNREACHABLE', name, why, hint)
+  const certificate = code === 'UND_ERR_SOCKET' && isTls ? `; ${CERTIFICATE_HINT}` : ''
+  return storeError('FLIST_STORE_UNREACHABLE', name, why, UNREACHABLE_HINT + certificate + proxyHint())
 }
 
 const CERTIFICATE_HINT = 'if it wants a certificate of ours, add `?cert-file=FILE&key-file=FILE`'
-const PROXY_HINT = 'Check the variables http_proxy, https_proxy and no_proxy'
+export const PROXY_HINT =
+  'Put user and password into the URL of the proxy: check the variables http_proxy, https_proxy and no_proxy'

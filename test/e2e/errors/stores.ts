@@ -190,7 +190,29 @@ export const STORE_CASES: readonly ErrorCase[] = [
     when: 'the proxy is down',
     provoke: (place) => cat(place, 'http://blocks.example.org', { http_proxy: `http://${CLOSED}`, no_proxy: '' }),
     says: /store "http:\/\/blocks\.example\.org"/,
-    hint: /Check/,
+    hint: /http_proxy/,
+  },
+  {
+    code: 'FLIST_STORE_UNREACHABLE',
+    when: 'the proxy to a hub is down',
+    provoke: (place) =>
+      flistfs(place, ['inspect', 'me/app.flist', '--hub', 'http://hub.example.org'], {
+        http_proxy: `http://${CLOSED}`,
+        no_proxy: '',
+      }),
+    says: /hub\.example\.org\/me\/app\.flist".*nobody listens/,
+    hint: /http_proxy/,
+  },
+  {
+    code: 'FLIST_STORE_DENIED',
+    when: 'the proxy to a hub wants a password',
+    provoke: async (place) => {
+      const proxy = await webServer(place, (_request, response) => void response.writeHead(407).end())
+      const env = { http_proxy: proxy, no_proxy: '' }
+      return flistfs(place, ['inspect', 'me/app.flist', '--hub', 'http://hub.example.org'], env)
+    },
+    says: /hub\.example\.org\/me\/app\.flist".*the proxy wants a password/,
+    hint: /http_proxy/,
   },
   {
     code: 'FLIST_STORE_DENIED',
