@@ -61,7 +61,8 @@ export async function openSink(url: string, baseDir: string): Promise<BlockSink>
   const client = await openClient(store, LIMITS.tryTimeoutMs)
   if (scheme === 's3' || scheme === 's3s') return openS3(store, client, secrets, true)
   const { ServerSink } = await import('./sink-server.ts')
-  return new ServerSink(store.name, store.path, await withHostSecrets(store, secrets), client)
+  const known = await withHostSecrets(store, secrets)
+  return new ServerSink(store.name, store.path, known, client, () => lookUp(store, true))
 }
 
 function readOnly(name: string): FlistError {
@@ -90,12 +91,17 @@ async function openWebSource(
   const client = await openClient(store, timeoutMs)
   if (store.scheme === 's3' || store.scheme === 's3s') return openS3(store, client, secrets, trusted)
   const known = await withHostSecrets(store, secrets)
+  const lookAgain = (): Promise<Secrets> => lookUp(store, trusted)
   if (store.scheme === 'server') {
     const { openServerSource } = await import('./source-server.ts')
-    return openServerSource(store.name, store.path, known, client)
+    return openServerSource(store.name, store.path, known, client, lookAgain)
   }
-  const { HttpSource } = await import('./source-http.ts')
-  return new HttpSource(store.name, store.path, known, client)
+  const { HttpSource, PLAIN_LAYOUTS } = await import('./source-http.ts')
+  return new HttpSource(store.name, store.path, known, client, PLAIN_LAYOUTS, lookAgain)
+}
+
+async function lookUp(store: StoreUrl, trusted: boolean): Promise<Secrets> {
+  return withHostSecrets(store, await readSecrets(store, trusted))
 }
 
 /** A URL without secrets gets those that the credentials file has for its host. */

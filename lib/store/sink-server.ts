@@ -1,7 +1,7 @@
 import { PROTOCOL_HINT, storeError } from './store-errors.ts'
 import type { BlockSink } from './sink.ts'
 import type { Secrets } from './store-secret.ts'
-import type { WebClient } from './web-client.ts'
+import type { Refused, WebClient } from './web-client.ts'
 
 /** Blocks to an fl-server: POST `<base>/api/v1/block`, fl-v1-rfs.md section 6. */
 export class ServerSink implements BlockSink {
@@ -9,12 +9,15 @@ export class ServerSink implements BlockSink {
   readonly #client: WebClient
   readonly #base: URL
   readonly #path: string
-  readonly #secrets: Secrets
+  #secrets: Secrets
+  readonly #lookAgain: () => Promise<Secrets>
   /** Of `user` and `password`, where they were given in place of a token. */
   #signedIn: Promise<string> | undefined
 
-  constructor(name: string, base: string, secrets: Secrets, client: WebClient) {
+  /** `lookAgain` is asked where the server takes the secrets no more: a token in a file is replaced now and then. */
+  constructor(name: string, base: string, secrets: Secrets, client: WebClient, lookAgain: () => Promise<Secrets>) {
     this.name = name
+    this.#lookAgain = lookAgain
     this.#client = client
     this.#base = new URL(base)
     this.#path = this.#base.pathname.replace(/\/+$/, '')
@@ -32,10 +35,16 @@ export class ServerSink implements BlockSink {
   async put(id: Buffer, stored: Buffer, signal: AbortSignal): Promise<void> {
     const url = this.#url('/block')
     url.search = 'file_hash=&idx=0'
-    const headers = { 'content-type': 'application/octet-stream', ...(await this.#authorization(signal)) }
-    const answer = await this.#client.send('POST', url, headers, stored, signal)
-    // A token of our own making has run out: the next try has a new one.
-    if (answer.status === 401 || answer.status === 403) this.#signedIn = undefined
+    const send = async (told: Record<string, string>): Promise<Refused> => {
+      const headers = { 'content-type': 'application/octet-stream', ...told }
+      return this.#client.send('POST', url, headers, stored, signal)
+    }
+    const told = await this.#authorization(signal)
+    let answer = await send(told)
+    if (answer.status === 401 || answer.status === 403) {
+      const others = await this.#others(told, signal)
+      if (others['authorization'] !== told['authorization']) answer = await send(others)
+    }
     if (answer.status !== 200 && answer.status !== 201) throw this.#client.refusal(answer)
     if (textIn(answer.text, 'hash') === id.toString('hex')) return
     throw storeError('FLIST_STORE_PROTOCOL', this.name, 'it has the block under another id', PROTOCOL_HINT)
@@ -63,6 +72,16 @@ export class ServerSink implements BlockSink {
       if (this.#signedIn === asked) this.#signedIn = undefined
       throw error
     }
+  }
+
+  /** Tokens run out while much is written: another one, where there is one. */
+  async #others(told: Record<string, string>, signal: AbortSignal): Promise<Record<string, string>> {
+    const now = await this.#authorization(signal)
+    // Somebody else has renewed it meanwhile.
+    if (now['authorization'] !== told['authorization']) return now
+    this.#signedIn = undefined
+    this.#secrets = await this.#lookAgain()
+    return this.#authorization(signal)
   }
 
   async #signIn(signal: AbortSignal): Promise<string> {

@@ -1,3 +1,4 @@
+import { FlistError } from '../base/index.ts'
 import type { BlockSource } from './port.ts'
 import { PROTOCOL_HINT, storeError } from './store-errors.ts'
 import type { Secrets } from './store-secret.ts'
@@ -19,12 +20,22 @@ export class HttpSource implements BlockSource {
   readonly #base: URL
   /** Of `base`, without a slash at its end. */
   readonly #path: string
-  readonly #authorization: string | undefined
+  #authorization: string | undefined
+  readonly #lookAgain: (() => Promise<Secrets>) | undefined
   /** The one that had the last block first. */
   #layouts: readonly Layout[]
 
-  constructor(name: string, base: string, secrets: Secrets, client: WebClient, layouts = PLAIN_LAYOUTS) {
+  /** `lookAgain` is asked where the server takes the secrets no more: a token in a file is replaced now and then. */
+  constructor(
+    name: string,
+    base: string,
+    secrets: Secrets,
+    client: WebClient,
+    layouts = PLAIN_LAYOUTS,
+    lookAgain?: () => Promise<Secrets>,
+  ) {
     this.name = name
+    this.#lookAgain = lookAgain
     this.#client = client
     this.#base = new URL(base)
     this.#path = this.#base.pathname.replace(/\/+$/, '')
@@ -35,7 +46,8 @@ export class HttpSource implements BlockSource {
   async get(id: Buffer, signal: AbortSignal): Promise<Buffer | undefined> {
     const hex = id.toString('hex')
     for (const layout of this.#layouts) {
-      const stored = await this.#fetch(this.#url(layout(hex)), signal)
+      const url = this.#url(layout(hex))
+      const stored = await this.#renewing(() => this.#fetch(url, signal))
       if (stored === undefined) continue
       if (layout !== this.#layouts[0]) this.#layouts = [layout, ...this.#layouts.filter((other) => other !== layout)]
       return stored
@@ -47,7 +59,11 @@ export class HttpSource implements BlockSource {
     const hex = id.toString('hex')
     for (const layout of this.#layouts) {
       const url = this.#url(layout(hex))
-      const answer = await this.#client.send('HEAD', url, this.#headers(url), undefined, signal)
+      const answer = await this.#renewing(async () => {
+        const said = await this.#client.send('HEAD', url, this.#headers(url), undefined, signal)
+        if (said.status === 401 || said.status === 403) throw this.#client.refusal(said)
+        return said
+      })
       if (answer.status === 200) return true
       // Where it leads, and what a server without HEAD has, only a real request tells.
       if (REDIRECTS.has(answer.status) || answer.status === 405 || answer.status === 501) {
@@ -78,6 +94,20 @@ export class HttpSource implements BlockSource {
       url = this.#target(url, oneHeader(answer.headers, 'location'))
     }
     throw storeError('FLIST_STORE_PROTOCOL', this.name, `more than ${REDIRECTS_MAX} redirects`, PROTOCOL_HINT)
+  }
+
+  /** Once more where the server refused secrets in whose place others are by now. */
+  async #renewing<T>(work: () => Promise<T>): Promise<T> {
+    const told = this.#authorization
+    try {
+      return await work()
+    } catch (error) {
+      if (!(error instanceof FlistError) || error.code !== 'FLIST_STORE_DENIED') throw error
+      if (this.#authorization === told && this.#lookAgain !== undefined)
+        this.#authorization = authorization(await this.#lookAgain())
+      if (this.#authorization === told) throw error
+      return await work()
+    }
   }
 
   #headers(url: URL): Record<string, string> {

@@ -6,6 +6,12 @@ import type { WebClient } from './web-client.ts'
 const LAYOUTS: readonly Layout[] = [(hex) => `/api/v1/block/${hex}`]
 
 /** Blocks of an fl-server, by GET `<base>/api/v1/block/<id>`. */
-export function openServerSource(name: string, base: string, secrets: Secrets, client: WebClient): HttpSource {
-  return new HttpSource(name, base, secrets, client, LAYOUTS)
+export function openServerSource(
+  name: string,
+  base: string,
+  secrets: Secrets,
+  client: WebClient,
+  lookAgain: () => Promise<Secrets>,
+): HttpSource {
+  return new HttpSource(name, base, secrets, client, LAYOUTS, lookAgain)
 }

@@ -39,5 +39,5 @@ export function abortError(signal: AbortSignal, name: string): FlistError {
 export const TIMEOUT_HINT = 'Check the network and the store, or name another store: `flistfs mount --store URL`'
 export const UNREACHABLE_HINT = TIMEOUT_HINT
 export const DENIED_HINT =
-  'Check the user name, password or token of the store: see `?password-file=` and `?token-file=`'
+  'Check the user name, password or token of the store: see `?password-file=`, `?token-file=` and the credentials file (docs/stores.md)'
 export const PROTOCOL_HINT = 'Check that the URL names a store of blocks, and report what it answers to who runs it'

@@ -109,6 +109,12 @@ void t.test('fl-server', { timeout: 600_000 }, async (t) => {
     await Promise.all(flBlocks.map(({ ref, stored }) => sinks.send(ref.id, stored, NEVER)))
     t.equal(server.signIns, 1)
     t.equal(server.blocks.size, flBlocks.length)
+
+    server.blocks.clear()
+    server.token = 'the first has run out'
+    await Promise.all(flBlocks.map(({ ref, stored }) => sinks.send(ref.id, stored, NEVER)))
+    t.equal(server.signIns, 2, 'all with one more')
+    t.equal(server.blocks.size, flBlocks.length)
   })
   await t.test('tries again while it is busy, and says what it refuses', async (t) => {
     server.blocks.clear()

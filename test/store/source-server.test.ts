@@ -70,6 +70,18 @@ void t.test('one request for a block, the token in a header and never in an erro
   t.notMatch(inspect(error, { depth: 20, showHidden: true }) + wrong.name, 'hunter2')
 })
 
+void t.test('a token that was replaced in its file is found when the old one is refused', async (t) => {
+  const { host, seen } = await serve(t, [block], SECRET)
+  const file = join(t.testdir({ token: 'old' }), 'token')
+  const source = await open(t, `server://http://${host}?token-file=${file}`)
+  await t.rejects(source.get(id, NEVER), { code: 'FLIST_STORE_DENIED' })
+  t.equal(seen.length, 1, 'not asked again with the same')
+  writeFileSync(file, `${SECRET}\n`)
+  t.ok(await source.has?.(id, NEVER))
+  writeFileSync(file, 'not looked at while all is well')
+  t.ok(await source.get(id, NEVER))
+})
+
 void t.test('the token comes from a file, a variable, or the table of the host', async (t) => {
   const { host } = await serve(t, [block], SECRET)
   const file = join(t.testdir({ token: `${SECRET}\n` }), 'token')
