@@ -28,12 +28,26 @@ export class Appender {
 
   /** Writes at the end of the current segment. SQLite's and the system's errors come out as they are. */
   append(ledger: Ledger, bytes: Uint8Array, now: number): Location {
-    if (this.#current === undefined || this.#current.end + bytes.length > this.#segmentBytes) this.#next(ledger, now)
+    if (this.#current === undefined || !this.#isMine(this.#current, bytes.length)) this.#next(ledger, now)
     const current = this.#current!
     const at = { segment: current.segment, offset: current.end, bytes: bytes.length }
-    this.#files.write(at, bytes)
+    try {
+      this.#files.write(at, bytes)
+    } catch (error) {
+      // What came of it is in nobody's way.
+      this.#files.cut(current.segment, current.end)
+      throw error
+    }
     current.end = alignUp(at.offset + at.bytes)
     return at
+  }
+
+  /**
+   * There is room, and nobody else has written there: another machine that uses the folder (by NFS, or from a virtual one) cannot see
+   * that we live, and takes our place.
+   */
+  #isMine(current: { segment: number; end: number }, bytes: number): boolean {
+    return current.end + bytes <= this.#segmentBytes && this.#files.size(current.segment) <= current.end
   }
 
   /** Writes at its place in the file's own segment; undefined while that segment is being removed. */

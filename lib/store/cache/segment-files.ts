@@ -103,6 +103,16 @@ export class SegmentFiles {
     }
   }
 
+  /** Takes away what lies behind `bytes`, if it can. */
+  cut(segment: number, bytes: number): void {
+    try {
+      const fd = this.#descriptor(segment)
+      if (fstatSync(fd).size > bytes) ftruncateSync(fd, bytes)
+    } catch {
+      // Then the next block goes elsewhere.
+    }
+  }
+
   #write(at: Location, bytes: Uint8Array): void {
     const fd = this.#descriptor(at.segment)
     // Somebody cut the file: what is written now would leave zeros where rows point (fstat: 1 us a block).

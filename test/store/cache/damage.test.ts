@@ -69,6 +69,25 @@ void t.test('a segment cut while its writer lives gives no zeros for what was cu
   await healsAfterwards(t, dir, known)
 })
 
+void t.test('two machines that use one folder do not write over each other', async (t) => {
+  const dir = t.testdir()
+  const [known, theirs] = [await blocks('here', 4, 3000), await blocks('there', 4, 3000)]
+  const here = await openCache(dir)
+  for (const { ref, plain } of known.slice(0, 2)) here.put(ref, plain)
+  here.flush()
+  alter(dir, "UPDATE process SET boot_id = 'of another machine'")
+  const there = await openCache(dir)
+  for (const { ref, plain } of theirs) there.put(ref, plain)
+  there.flush()
+  t.equal(segmentFiles(dir).length, 1, 'whoever cannot be seen to live is taken for dead')
+  for (const { ref, plain } of known.slice(2)) here.put(ref, plain)
+  here.flush()
+  t.strictSame(await readAll(here, [...known, ...theirs]), { fetched: 0, wrong: 0 })
+  t.strictSame(await readAll(there, [...known, ...theirs]), { fetched: 0, wrong: 0 })
+  await here.close()
+  await there.close()
+})
+
 void t.test('who checks each block each time reads what was checked', async (t) => {
   const dir = t.testdir()
   const known = await blocks('always', 2, 5000)
