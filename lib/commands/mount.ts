@@ -5,7 +5,7 @@ import { isKept, MOUNT_TYPE, type MountListing, type ServeOptions, supervisor } 
 import type { ResolvedArchive } from '../store/index.ts'
 import { isAwaited, leaveTerminal, tellSupervisor } from './background.ts'
 import { notifyManager } from '../system/index.ts'
-import { aboutFetched } from './fetched.ts'
+import { locateArchive } from './fetched.ts'
 import { freeDirectory } from './free-directory.ts'
 import { refuseHidden } from './hidden.ts'
 import { policyFiles } from './policy-files.ts'
@@ -95,19 +95,15 @@ async function mountOn(
   const cacheDir = resolve(request.cacheDir ?? defaultCacheDir())
   if (request.asZeroOs) refuseMounted(directory)
   if (request.stores.length > 0) await checkStores(request.stores, request.storesFromWords, report)
-  const archive = await findArchive(request, cacheDir, report, signal)
-  const { locateIndex } = await import('../flist/index.ts')
   const reading = showProgress(report.progress, 'Reading the archive', () => isatty(2))
   const asked = { cacheDir, digest: request.digest, onProgress: reading.onRows }
-  const { digest, indexPath } = await locateIndex(archive.path, asked, signal)
-    .catch((error: unknown) => {
-      throw aboutFetched(error, archive)
-    })
-    .finally(() => reading.end())
+  const find = (): Promise<ResolvedArchive> => findArchive(request, cacheDir, report, signal)
+  const warn = (message: string): void => report.warn(message)
+  const archive = await locateArchive(find, asked, warn, signal).finally(() => reading.end())
+  const { digest, indexPath } = archive
   const policies = policyFiles(request.policy)
   if (policies.length > 0) {
-    const asked = { ...archive, digest, indexPath }
-    await (await import('./policy.ts')).obeyPolicies(policies, asked, report, signal)
+    await (await import('./policy.ts')).obeyPolicies(policies, archive, report, signal)
   }
   const stores = await chooseStores(request, indexPath, digest, report)
   const result = {

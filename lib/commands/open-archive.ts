@@ -1,8 +1,8 @@
 import { isatty } from 'node:tty'
-import { locateIndex, openIndex, type FlistIndex } from '../flist/index.ts'
-import { resolveArchive } from '../store/index.ts'
+import { openIndex, type FlistIndex } from '../flist/index.ts'
+import { type ResolvedArchive, resolveArchive } from '../store/index.ts'
 import { cacheDirOf } from './cache.ts'
-import { aboutFetched } from './fetched.ts'
+import { locateArchive } from './fetched.ts'
 import { showProgress } from './progress.ts'
 
 /** Which archive, and what says where it is found. */
@@ -49,13 +49,12 @@ export async function openArchive(
   const reading = showProgress(report.progress, 'Reading the archive', () => isatty(2))
   try {
     const { onProgress } = fetching
-    const found = await resolveArchive(words.archive, { hub, digest, cacheDir, onProgress, onWarning }, signal)
+    const find = (): Promise<ResolvedArchive> =>
+      resolveArchive(words.archive, { hub, digest, cacheDir, onProgress, onWarning }, signal)
     const asked = { cacheDir, digest, onProgress: reading.onRows }
-    const located = await locateIndex(found.path, asked, signal).catch((error: unknown) => {
-      throw aboutFetched(error, found)
-    })
-    const index = openIndex(located.indexPath, located.digest)
-    return { ...found, index, indexPath: located.indexPath, cacheDir, [Symbol.dispose]: () => index.close() }
+    const found = await locateArchive(find, asked, onWarning, signal)
+    const index = openIndex(found.indexPath, found.digest)
+    return { ...found, index, cacheDir, [Symbol.dispose]: () => index.close() }
   } finally {
     fetching.end()
     reading.end()
