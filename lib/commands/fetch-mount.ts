@@ -92,7 +92,7 @@ export class FetchMount {
       const answers = new ServerAnswers(parts)
       const control = await serveControl(controlSocketPath(data.id), (request) => answers.answer(request))
       undo.push(() => control.close())
-      const leaveMetrics = await share.metrics.join(parts, answers)
+      const leaveMetrics = share.metrics.join(parts, answers)
       undo.push(leaveMetrics)
       return new FetchMount(parts, control, async () => {
         await leaveMetrics()

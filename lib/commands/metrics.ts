@@ -44,10 +44,8 @@ export class Metrics {
     this.#members.set(parts, { parts, answers, stats: answers.stats() })
   }
 
-  /** Gives how many are left. */
-  remove(parts: ServerParts): number {
+  remove(parts: ServerParts): void {
     this.#members.delete(parts)
-    return this.#members.size
   }
 
   render(): Promise<string> {

@@ -1,11 +1,11 @@
 import { once } from 'node:events'
-import { mkdirSync, readFileSync, renameSync, symlinkSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { only } from '../only.ts'
 import { quietPort } from '../server-program.ts'
-import { FLISTFS, type Lab, mountTest, PROJECT, until } from './mounted.ts'
+import { FLISTFS, type Lab, lacks, mountTest, PROJECT, until } from './mounted.ts'
 
 const SAMPLE = join(PROJECT, 'fixtures/sample/debian.fl')
 const STORE = `dir:${join(PROJECT, 'fixtures/sample/store')}`
@@ -155,6 +155,25 @@ mountTest('a mount goes on where its metrics have no place', {}, async (t, lab) 
   await lab.umount(mounted)
   const wrong = await lab.tryMount(SAMPLE, { words: ['--metrics', 'here'] })
   t.match(wrong, { code: 2, stderr: /Cannot serve metrics at \\?"here/ })
+})
+
+mountTest('no reader waits for the name of the metrics address', { skip: lacks('unshare', 'ip') }, async (t, lab) => {
+  const [at, log] = [lab.folder('m'), lab.path('log-1')]
+  writeFileSync(lab.path('resolv.conf'), 'nameserver 127.0.0.1\noptions timeout:10 attempts:1\n')
+  // Who asks this name server gets no answer.
+  const silent = "require('dgram').createSocket('udp4').bind(53, '127.0.0.1', () => console.log('here'))"
+  writeFileSync(lab.path('silent.cjs'), `${silent}; setTimeout(() => {}, 60_000)`)
+  const script = `mount --bind resolv.conf /etc/resolv.conf && ip link set lo up
+    sh '${join(PROJECT, 'bin/node')}' silent.cjs >here & silent=$!
+    until [ -s here ]; do sleep 0.1; done
+    sh '${FLISTFS}' mount '${SAMPLE}' m --store '${STORE}' --log '${log}' --metrics slow.example:19191 || exit
+    cat m/etc/debian_version && grep -c 'metrics are not served' '${log}'
+    sh '${FLISTFS}' umount m; kill "$silent"`
+  const { stdout, stderr } = await lab.run('unshare', ['-mn', 'sh', '-c', script], {
+    env: { FLISTFS_CACHE: lab.cache },
+  })
+  t.match(stdout.toString(), /^12\.\d+\n0\n$/, stderr)
+  t.strictSame(readdirSync(at), [])
 })
 
 mountTest('why tells of blocks, stores and errors, and never touches the mount', {}, async (t, lab) => {
