@@ -86,12 +86,18 @@ export function setup(request: SetupRequest, self: readonly string[]): SetupStep
     if (standing === 'foreign') throw inTheWay(file.path, 'it belongs to another program')
     if (standing === 'changed') throw inTheWay(file.path, 'it was changed since flistfs made it')
   }
-  const steps = standings.map(({ file, standing }): SetupStep => {
-    if (standing === 'same') return { path: file.path, done: 'kept' }
-    put(file)
-    return { path: file.path, done: standing === 'none' ? 'made' : 'replaced' }
-  })
-  return [...steps, ...skipped]
+  // All users are to read it, whatever root keeps to himself.
+  const umask = process.umask(0o022)
+  try {
+    const steps = standings.map(({ file, standing }): SetupStep => {
+      if (standing === 'same') return { path: file.path, done: 'kept' }
+      put(file)
+      return { path: file.path, done: standing === 'none' ? 'made' : 'replaced' }
+    })
+    return [...steps, ...skipped]
+  } finally {
+    process.umask(umask)
+  }
 }
 
 function inTheWay(path: string, why: string): FlistError {

@@ -54,6 +54,18 @@ const below = (dir: string): string[] =>
     .filter((name) => !lstatSync(join(dir, name)).isDirectory())
     .toSorted()
 
+t.test('what setup() puts is for all users', async (t) => {
+  const { prefix, run } = begin(t)
+  const umask = process.umask(0o077)
+  t.teardown(() => process.umask(umask))
+  for (const { path, done } of run()) {
+    if (done !== 'made' || lstatSync(path).isSymbolicLink()) continue
+    t.equal(lstatSync(path).mode & 0o777, 0o644, path)
+    t.equal(lstatSync(dirname(path)).mode & 0o777, 0o755)
+  }
+  t.equal(lstatSync(join(prefix, 'usr')).mode & 0o777, 0o755)
+})
+
 t.test('setup() puts everything, once, and takes exactly that away', async (t) => {
   const { prefix, run, bin } = begin(t)
   mkdirSync(join(prefix, 'sbin'))
