@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isatty } from 'node:tty'
-import { displaySize } from '../lib/base/index.ts'
+import { displaySize, displayText } from '../lib/base/index.ts'
 import type { MountStats } from '../lib/commands/stats.ts'
 import { table, write } from './output.ts'
 import { statsText } from './texts.ts'
@@ -39,8 +39,15 @@ function jsonLine(answers: readonly MountStats[]): string {
 }
 
 function redraw(answers: readonly MountStats[]): string {
+  const { rows, columns } = process.stdout
   const text = `${new Date().toISOString().slice(11, 19)} UTC\n${statsText(answers)}`
-  return HOME + text.replaceAll('\n', `${CLEAR_LINE}\n`) + CLEAR_BELOW
+  // What there is no room for would push the rest off the top. A terminal may not know its size: 0.
+  const lines = text
+    .trimEnd()
+    .split('\n')
+    .slice(0, (rows || Infinity) - 1)
+    .map((line) => `${displayText(line.slice(0, columns || Infinity))}${CLEAR_LINE}\n`)
+  return HOME + lines.join('') + CLEAR_BELOW
 }
 
 /** What happened since the last line, as vmstat(8) shows it. */

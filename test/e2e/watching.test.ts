@@ -264,7 +264,7 @@ mountTest(
     const program = `sh ${FLISTFS} stats --watch 100ms`
     const piped = await lab.ok('sh', ['-c', `${program} | head -n 4`])
     t.match(piped, /^TIME +HERE +READ\/S [^\n]*\n[\d:]{8} +\d+ % [^]*\n[\d:]{8}/, 'it ends with its reader')
-    const terminal = lab.start('script', ['-qec', program, '/dev/null'])
+    const terminal = lab.start('script', ['-qec', `stty rows 8 cols 40; ${program}`, '/dev/null'])
     let shown = ''
     terminal.stdout?.on('data', (bytes: Buffer) => (shown += bytes.toString()))
     const whole = (): string[] => shown.split('\u001B[H').slice(1, -1)
@@ -273,6 +273,11 @@ mountTest(
     t.ok(
       whole().every((screen) => screen.includes('archive')),
       'drawn again from the top',
+    )
+    const lines = whole().map((screen) => screen.split('\n').map((line) => line.split('\u001B')[0] ?? ''))
+    t.ok(
+      lines.every((screen) => screen.length <= 8 && screen.every((line) => line.length <= 40)),
+      'no more than there is room for',
     )
     t.match(await lab.flistfs(['stats', '--watch', '1ms']), { code: 2 })
     await lab.umount(mounted)
