@@ -25,13 +25,13 @@ import { addWatching } from './watch-words.ts'
 
 /** Runs the words after the program's name and gives the exit code. Nothing is thrown. */
 export async function run(given: readonly string[], signal: AbortSignal): Promise<number> {
-  const words = exactWords(given)
   const output = new Output()
   // Errors of the parser come before it has seen --json.
-  output.json = words.includes('--json')
+  output.json = given.includes('--json')
   let code = 0
-  const program = buildProgram({ output, signal }, (value) => (code = value), words[0])
+  const program = buildProgram({ output, signal }, (value) => (code = value), given[0])
   try {
+    const words = exactWords(given)
     // All verbs have --json: where none is named, it is not --json that is wrong.
     const isVerb = (word: string): boolean =>
       program.commands.some((one) => one.name() === word || one.alias() === word)

@@ -59,7 +59,9 @@ function addLogLevel(program: Command, context: Context, done: (code: number) =>
     .addArgument(new Argument('<level>', 'how much from now on').choices(Object.keys(LOG_LEVELS)))
     .action(async (directory: string, level: LogLevel) => {
       const { setLogLevel } = await import('../lib/commands/live.ts')
-      context.output.result(await setLogLevel(directory, level, context.signal), '')
+      const { isHeard, ...changed } = await setLogLevel(directory, level, context.signal)
+      context.output.result(changed, '')
+      if (!isHeard) context.output.warn('Nobody hears it: what serves in the background without --log writes nowhere')
       done(0)
     })
 }

@@ -145,7 +145,10 @@ class Editing {
       rmSync(name, { recursive: true }),
     )
     const { index } = this.#archive
-    if (!source.isWellFormed()) throw new FlistError('FLIST_USAGE', `Cannot put "${source}": the word is not UTF-8`)
+    if (!source.isWellFormed()) {
+      const hint = 'Rename it, or link to it under another name'
+      throw new FlistError('FLIST_USAGE', `Cannot put "${source}": the word is not UTF-8`, { hint })
+    }
     const isFolder = statSync(source, { throwIfNoEntry: false })?.isDirectory()
     if (isFolder === undefined)
       throw new FlistError('FLIST_NOT_FOUND', `Cannot put "${source}": it is not there`, {

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { readFileSync, readlinkSync } from 'node:fs'
 import { describeError, displayBytes, FlistError, LOG_LEVELS, type Log, type LogLevel } from '../base/index.ts'
 import type { FlistIndex } from '../flist/index.ts'
 import {
@@ -98,7 +98,7 @@ export class ServerAnswers {
   }
 
   #logLevel(level: unknown): unknown {
-    const { log } = this.#parts
+    const { log, data } = this.#parts
     const before = log.level
     if (typeof level !== 'string' || !(level in LOG_LEVELS)) {
       throw new FlistError('FLIST_USAGE', `Cannot set the log level to "${describeError(level)}"`, {
@@ -107,7 +107,8 @@ export class ServerAnswers {
     }
     log.level = level as LogLevel
     this.#keep({ logLevel: log.level })
-    return { level, before }
+    const isHeard = data.logFile !== undefined || readlinkSync('/proc/self/fd/2') !== '/dev/null'
+    return { level, before, isHeard }
   }
 
   /** A path switches it on, anything else off. */
