@@ -18,6 +18,8 @@ import { type MountPlace, type MountPlan, planMount } from './mount-plan.ts'
 import type { ServedMount } from './served-mount.ts'
 import { Server } from './server.ts'
 
+/** For bin/supervise: another server has the mount, and its holder. */
+const TAKEN = 253
 /** For bin/supervise: the device is spent, and all begins again with a fresh one. */
 export const BEGIN_AGAIN = 254
 
@@ -42,7 +44,7 @@ export async function serveMount(options: ServeOptions): Promise<number> {
       index.close()
       closeSync(fd)
       onReady(host.pid)
-      return 0
+      return TAKEN
     } catch (error) {
       if (error instanceof HostDied) return BEGIN_AGAIN
       if (!(error instanceof NotTaken)) throw error

@@ -131,6 +131,11 @@ mountTest('mounts that begin at once have one server', {}, async (t, lab) => {
   for (const mount of mounts) t.match(await read(lab, mount), /^12/)
 })
 
+mountTest('mount leaves no process where nothing is mounted', {}, async (t, lab) => {
+  for (const word of ['--version', '-V', '--help', 'none']) await lab.flistfs(['mount', word, lab.path('none')])
+  await until(() => lab.servers().length === 0, 10_000)
+})
+
 mountTest('a store that stalls holds up no other mount', {}, async (t, lab) => {
   const files = Object.fromEntries(Array.from({ length: 200 }, (_, nth) => [`f${nth}`, randomBytes(300_000)]))
   const { archive, store } = await packFiles(lab.dir, 'a', files)

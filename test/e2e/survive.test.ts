@@ -12,6 +12,12 @@ async function serverPid(lab: Lab): Promise<number> {
   return listing?.pid ?? 0
 }
 
+async function supervisorOf(lab: Lab, { directory }: Mounted): Promise<number> {
+  const { stdout } = await lab.flistfs(['list', '--json'])
+  const listed = JSON.parse(stdout.toString('utf8')) as { directory: string; supervisor: { pid: number } }[]
+  return listed.find((one) => one.directory === directory)?.supervisor.pid ?? Number.NaN
+}
+
 /** Kills the server and waits until another has its place. */
 async function killServer(lab: Lab): Promise<void> {
   const before = await serverPid(lab)
@@ -130,6 +136,20 @@ mountTest('upgrade puts another server in place under readers', {}, async (t, la
   await lab.umount(mounted)
 })
 
+mountTest('a server that takes the place of another hears what that was asked', {}, async (t, lab) => {
+  // The supervisor is slow to see that one has ended.
+  writeFileSync(join(lab.folder('bin'), 'date'), `#!/bin/sh\nsleep 1\nexec /bin/date "$@"\n`, { mode: 0o755 })
+  const mounted = await lab.mount(SAMPLE, { env: { PATH: `${lab.path('bin')}:${process.env['PATH'] ?? ''}` } })
+  const processes = lab.servers().length
+  const supervisor = await supervisorOf(lab, mounted)
+  process.kill(mounted.pid, 'SIGSTOP')
+  process.kill(supervisor, 'SIGUSR2')
+  await until(() => lab.servers().length > processes)
+  process.kill(supervisor, 'SIGTERM')
+  await until(() => lab.servers().length === 0, 20_000)
+  t.equal((await lab.run('findmnt', ['--mountpoint', mounted.directory])).code, 1)
+})
+
 mountTest('upgrade --all goes on where one mount cannot be upgraded', {}, async (t, lab) => {
   const lost = await lab.mount(SAMPLE, { words: ['--own-process'] })
   const node = lab.path('node')
@@ -138,12 +158,7 @@ mountTest('upgrade --all goes on where one mount cannot be upgraded', {}, async 
   program(good)
   const broken = await lab.mount(SAMPLE, { words: ['--own-process'], env: { FLISTFS_NODE: node } })
   const well = await lab.mount(SAMPLE)
-  const supervisorOf = async ({ directory }: Mounted): Promise<number> => {
-    const { stdout } = await lab.flistfs(['list', '--json'])
-    const listed = JSON.parse(stdout.toString('utf8')) as { directory: string; supervisor: { pid: number } }[]
-    return listed.find((one) => one.directory === directory)?.supervisor.pid ?? Number.NaN
-  }
-  process.kill(await supervisorOf(lost), 'SIGKILL')
+  process.kill(await supervisorOf(lab, lost), 'SIGKILL')
   program('exit 1')
   const done = await lab.flistfs(['upgrade', '--all', '--json'])
   t.equal(done.code, 3, done.stderr)
