@@ -81,8 +81,8 @@ export const LIMITS = {
   /** Milliseconds until the first probe of a store that is left alone; doubled by each that fails, up to the second. */
   breakerPauseMs: 250,
   breakerPauseMaxMs: 10_000,
-  /** Milliseconds a read waits for such a probe; where it is further away the read fails at once. */
-  breakerWaitMs: 2_000,
+  /** Milliseconds after the last probe that a read which nobody else answers is another. */
+  breakerNeedMs: 1_000,
   /** Requests that wait for one store which has answered nobody for `storeStallMs`; more are refused. */
   waitingPerStore: 1024,
   /** Milliseconds. */

@@ -11,6 +11,8 @@ export interface BreakerOptions {
   /** Milliseconds it stays open at first, and at most: doubled by each probe that fails. */
   readonly pauseMs?: number
   readonly pauseMaxMs?: number
+  /** Milliseconds it stays so for who has no other. */
+  readonly needMs?: number
   /** Milliseconds of silence after which a probe has another beside it: it may have been sent before the store came back. */
   readonly probeStallMs?: number
   /** Milliseconds, never set back. */
@@ -26,6 +28,7 @@ export class Breaker {
   readonly #restMs: number
   readonly #pauseMs: number
   readonly #pauseMaxMs: number
+  readonly #needMs: number
   readonly #probeStallMs: number
   readonly #now: () => number
   #state: BreakerState = 'ok'
@@ -33,6 +36,8 @@ export class Breaker {
   #pauses = 0
   /** Until then it is asked last (failing), or not at all (open). */
   #restUntil = 0
+  /** When it failed last. */
+  #restSince = 0
   #openSince = 0
   /** Under way, and when the last of them began. */
   #probes = 0
@@ -44,6 +49,7 @@ export class Breaker {
     this.#restMs = options.restMs ?? LIMITS.storeCoolDownMs
     this.#pauseMs = options.pauseMs ?? LIMITS.breakerPauseMs
     this.#pauseMaxMs = options.pauseMaxMs ?? LIMITS.breakerPauseMaxMs
+    this.#needMs = options.needMs ?? LIMITS.breakerNeedMs
     this.#probeStallMs = options.probeStallMs ?? LIMITS.storeStallMs
     this.#now = options.now ?? performance.now.bind(performance)
   }
@@ -61,14 +67,19 @@ export class Breaker {
     return this.#state === 'ok' ? 0 : Math.max(0, this.#restUntil - this.#now())
   }
 
+  /** The same where nobody else has what is wanted. */
+  get needRestMs(): number {
+    return Math.max(0, Math.min(this.restMs, this.#restSince + this.#needMs - this.#now()))
+  }
+
   get isProbing(): boolean {
     return this.#probes > 0
   }
 
-  /** Whether the caller may ask the store now. Where it is open the first caller after a pause is the probe. */
-  enter(): boolean {
+  /** Whether the caller may ask the store now. Where it is open the first caller after a pause is the probe. `needed`: he has no other. */
+  enter(needed = false): boolean {
     if (this.#state !== 'open') return true
-    if (this.restMs > 0 || this.#probeLeftMs > 0) return false
+    if ((needed ? this.needRestMs : this.restMs) > 0 || this.#probeLeftMs > 0) return false
     this.#probes += 1
     this.#probeAt = this.#now()
     return true
@@ -131,7 +142,8 @@ export class Breaker {
   }
 
   #pause(): void {
-    this.#restUntil = this.#now() + Math.min(this.#pauseMaxMs, this.#pauseMs * 2 ** this.#pauses)
+    this.#restSince = this.#now()
+    this.#restUntil = this.#restSince + Math.min(this.#pauseMaxMs, this.#pauseMs * 2 ** this.#pauses)
     this.#pauses += 1
   }
 

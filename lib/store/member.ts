@@ -4,7 +4,7 @@ import { Gate } from './gate.ts'
 import type { Haste } from './haste.ts'
 import type { BlockSource } from './port.ts'
 import { isSilence, retrying, type RetryOptions } from './retrying.ts'
-import { abortError, LeftAlone, RetryAfter, storeError, UNREACHABLE_HINT } from './store-errors.ts'
+import { abortError, Crowded, RetryAfter, storeError, UNREACHABLE_HINT } from './store-errors.ts'
 import { untilAbort } from './wait.ts'
 
 export interface SourceStats {
@@ -67,13 +67,13 @@ export class Member {
     this.#log = options.log
     this.#once = {
       name: origin.name,
-      get: (id, signal) => this.#guarded(id, signal),
+      get: (id, signal) => this.#guarded(id, false, signal),
       [Symbol.asyncDispose]: () => origin[Symbol.asyncDispose](),
     }
-    this.#patient = retrying(this.#once, options.retries)
+    this.#patient = retrying({ ...this.#once, get: (id, signal) => this.#guarded(id, true, signal) }, options.retries)
   }
 
-  /** One request, or (`patient`) the tries that remain after the first, when a place is free. Throws as `BlockSource` does. */
+  /** One request, or (`patient`: all others failed) the tries that remain after it, when a place is free. Throws as `BlockSource` does. */
   async get(id: Buffer, haste: Haste, patient: boolean, signal: AbortSignal): Promise<Buffer | undefined> {
     const { breaker } = this
     // Who cannot be asked soon must not be waited for.
@@ -108,10 +108,10 @@ export class Member {
     return { name, ...this.#counters, state, openForMs: Math.round(openForMs), lastError }
   }
 
-  async #guarded(id: Buffer, signal: AbortSignal): Promise<Buffer | undefined> {
+  async #guarded(id: Buffer, needed: boolean, signal: AbortSignal): Promise<Buffer | undefined> {
     const { breaker } = this
     if (signal.aborted) throw abortError(signal, this.name)
-    while (!breaker.enter()) {
+    while (!breaker.enter(needed)) {
       if (!breaker.isProbing) throw this.#leftAlone()
       await untilAbort(breaker.settled(), this.name, signal)
     }
@@ -154,10 +154,9 @@ export class Member {
   }
 
   #leftAlone(): FlistError {
-    const { restMs } = this.breaker
     const last = withoutName(this.lastError?.message ?? '', this.name)
     const why = `it is left alone after failures in a row, the last: ${last}`
-    const cause = restMs > LIMITS.breakerWaitMs ? new LeftAlone(why) : new RetryAfter(why, restMs)
+    const cause = new RetryAfter(why, this.breaker.needRestMs)
     return storeError('FLIST_STORE_UNREACHABLE', this.name, why, UNREACHABLE_HINT, cause)
   }
 
@@ -167,7 +166,7 @@ export class Member {
 
   #crowded(): FlistError {
     const why = `${this.#gate.waiting} requests wait for it already, and it answers none`
-    return storeError('FLIST_STORE_UNREACHABLE', this.name, why, UNREACHABLE_HINT, new LeftAlone(why))
+    return storeError('FLIST_STORE_UNREACHABLE', this.name, why, UNREACHABLE_HINT, new Crowded(why))
   }
 }
 

@@ -1,6 +1,6 @@
 import { FlistError, LIMITS } from '../base/index.ts'
 import type { BlockSource } from './port.ts'
-import { LeftAlone, RetryAfter } from './store-errors.ts'
+import { Crowded, RetryAfter } from './store-errors.ts'
 import { backoffMs, pause } from './wait.ts'
 
 /** The first pause after a failed try, and the longest; milliseconds. */
@@ -23,7 +23,7 @@ export function isSilence(error: unknown): error is FlistError {
 
 /** True where the same store may answer better a moment later. */
 export function isTransient(error: unknown): boolean {
-  return isSilence(error) && !(error.cause instanceof LeftAlone)
+  return isSilence(error) && !(error.cause instanceof Crowded)
 }
 
 /** `inner`, asked again with growing, jittered pauses while it does not answer. A refusal or an answer is final. */

@@ -11,9 +11,9 @@ export class RetryAfter extends Error {
   }
 }
 
-/** The cause of an error with which a store that is left alone is not even asked; it names no moment to try again. */
-export class LeftAlone extends Error {
-  override readonly name = 'LeftAlone'
+/** The cause of an error with which a store that too many wait for is not even asked; it names no moment to try again. */
+export class Crowded extends Error {
+  override readonly name = 'Crowded'
 }
 
 export function storeError(code: FlistErrorCode, name: string, why: string, hint: string, cause?: unknown): FlistError {

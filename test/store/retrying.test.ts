@@ -1,7 +1,7 @@
 import t from 'tap'
 import { FlistError, type FlistErrorCode } from '../../lib/base/index.ts'
 import { isSilence, isTransient, retrying, waitAfterMs } from '../../lib/store/retrying.ts'
-import { LeftAlone, RetryAfter, storeError } from '../../lib/store/store-errors.ts'
+import { Crowded, RetryAfter, storeError } from '../../lib/store/store-errors.ts'
 import { CountingSource, makeBlock, NEVER } from './blocks.ts'
 
 const block = await makeBlock(100)
@@ -36,7 +36,7 @@ void t.test('retrying() gives up after its tries, and at once on what is final',
     await t.rejects(retrying(final, { baseMs: 1 }).get(id, NEVER), { code })
     t.equal(final.gets, 1, code)
   }
-  const alone = failing(9, away('FLIST_STORE_UNREACHABLE', new LeftAlone('failed too often')))
+  const alone = failing(9, away('FLIST_STORE_UNREACHABLE', new Crowded('failed too often')))
   await t.rejects(retrying(alone, { baseMs: 1 }).get(id, NEVER), { code: 'FLIST_STORE_UNREACHABLE' })
   t.equal(alone.gets, 1, 'who is left alone is not asked again')
 })
@@ -68,7 +68,7 @@ void t.test('what is silence, what may pass, and how long to wait', (t) => {
   t.ok(isTransient(away('FLIST_TIMEOUT')))
   t.notOk(isSilence(away('FLIST_STORE_DENIED')))
   t.notOk(isSilence(new Error('no code')))
-  t.notOk(isTransient(away('FLIST_TIMEOUT', new LeftAlone('it rests'))))
+  t.notOk(isTransient(away('FLIST_TIMEOUT', new Crowded('it rests'))))
   t.equal(waitAfterMs(away('FLIST_STORE_UNREACHABLE', new RetryAfter('busy', 1234)), 5), 1234, 'as it asked for itself')
   for (let attempt = 0; attempt < 12; attempt += 1) {
     const ms = waitAfterMs(away(), attempt, 100, 2000)

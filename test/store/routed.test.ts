@@ -124,6 +124,29 @@ void t.test('a source that stays silent is left alone, and healed by a probe', a
   t.match(quick.stats()[0], { state: 'ok', openForMs: 0, lastError: { message: /a test says so/ } })
 })
 
+void t.test('a source that is left alone is asked as soon as nobody else has the block', async (t) => {
+  const a = failing('a', 'FLIST_STORE_UNREACHABLE')
+  const b = new CountingSource('b', [block])
+  const breaker = { failuresMax: 3, pauseMs: 100_000, pauseMaxMs: 100_000, restMs: 1, needMs: 50 }
+  const routed = reader(t, [a, b], { breaker })
+  while (routed.stats()[0]?.state !== 'open') await routed.read(ref, NEVER)
+  a.behave = undefined
+  a.blocks.set(ref.id.toString('hex'), stored)
+  for (let nth = 0; nth < 3; nth += 1) await routed.read(ref, NEVER)
+  t.match(routed.stats()[0], { state: 'open' }, 'not while there is another')
+  b.blocks.set(ref.id.toString('hex'), Buffer.from('other bytes'))
+  t.ok((await routed.read(ref, NEVER)).equals(plain), 'the other gives what is wrong')
+  t.match(routed.stats()[0], { state: 'ok' })
+  const gets = a.gets
+  a.blocks.clear()
+  a.behave = failing('a', 'FLIST_STORE_UNREACHABLE').behave
+  await t.rejects(routed.read(ref, NEVER), { code: 'FLIST_BLOCK_CORRUPT' })
+  const began = performance.now()
+  await Promise.all(Array.from({ length: 30 }, () => t.rejects(routed.read(ref, NEVER))))
+  const probes = Math.ceil((performance.now() - began) / 50)
+  t.ok(a.gets - gets <= 3 + 1 + probes, `where it is dead all share a probe: ${a.gets - gets} in ${probes} times`)
+})
+
 void t.test('who waits for a place at a source goes elsewhere when that is left alone', async (t) => {
   const a = new CountingSource('a')
   const fail: (() => void)[] = []
