@@ -97,7 +97,7 @@ export class FetchServer {
   #complain(error: unknown): void {
     const { log } = this.#parts
     const text = describeError(error)
-    const now = Date.now()
+    const now = performance.now()
     const last = this.#logged.get(text)
     if (last !== undefined && now - last < LIMITS.failureMemoryMs) return
     if (this.#logged.size > 1000) this.#logged.clear()

@@ -32,14 +32,14 @@ export function retrying(inner: BlockSource, options: RetryOptions = {}): BlockS
   return {
     name: inner.name,
     async get(id, signal) {
-      const end = Date.now() + totalMs
+      const end = performance.now() + totalMs
       for (let attempt = 0; ; attempt += 1) {
         try {
           return await inner.get(id, signal)
         } catch (error) {
           if (signal.aborted || attempt + 1 >= tries || !isTransient(error)) throw error
           const waitMs = waitAfterMs(error, attempt, baseMs, maxMs)
-          if (Date.now() + waitMs >= end) throw error
+          if (performance.now() + waitMs >= end) throw error
           await pause(waitMs, inner.name, signal)
         }
       }

@@ -149,10 +149,10 @@ export class RoutedReader implements BlockReader {
   async #readFrom(members: Member[], ref: BlockRef, refusals: Refusal[], signal: AbortSignal): Promise<Buffer> {
     const again: { member: Member; notBefore: number }[] = []
     const denied: { member: Member; notBefore: number }[] = []
-    const end = Date.now() + this.#timeoutMs
+    const end = performance.now() + this.#timeoutMs
     const refused = (member: Member): void => {
       const error = refusals.findLast(({ name }) => name === member.name)?.error
-      const notBefore = Date.now() + waitAfterMs(error, 0)
+      const notBefore = performance.now() + waitAfterMs(error, 0)
       if (this.#tries < 2 || notBefore >= end) return
       if (isTransient(error)) again.push({ member, notBefore })
       else if (error?.code === 'FLIST_STORE_DENIED') denied.push({ member, notBefore })
@@ -163,7 +163,7 @@ export class RoutedReader implements BlockReader {
     if (found !== undefined) return found
     // A refusal is final where it stands alone. Where others are in trouble too it may be of the same kind: asked once more, last.
     for (const { member, notBefore } of again.length === 0 ? [] : [...again, ...denied]) {
-      await pause(Math.max(0, notBefore - Date.now()), member.name, signal)
+      await pause(Math.max(0, notBefore - performance.now()), member.name, signal)
       const plain = await this.#attempt(member, true, ref, refusals, signal)
       if (plain !== undefined) return plain
     }

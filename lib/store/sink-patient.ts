@@ -36,7 +36,7 @@ export function patient(inner: BlockSink, most: number): BlockSink {
 }
 
 async function tried<T>(name: string, work: (signal: AbortSignal) => Promise<T>, signal: AbortSignal): Promise<T> {
-  const end = Date.now() + LIMITS.writeTimeoutMs
+  const end = performance.now() + LIMITS.writeTimeoutMs
   const tryMs = LIMITS.tryTimeoutMs
   const late = (): FlistError =>
     new FlistError('FLIST_TIMEOUT', `Cannot read from store "${name}": no answer in ${tryMs} ms`, { hint: HINT })
@@ -46,7 +46,7 @@ async function tried<T>(name: string, work: (signal: AbortSignal) => Promise<T>,
     } catch (error) {
       if (signal.aborted || attempt + 1 >= LIMITS.triesPerWrite || !isTransient(error)) throw error
       const waitMs = waitAfterMs(error, attempt, BASE_MS, MAX_MS)
-      if (Date.now() + waitMs >= end) throw error
+      if (performance.now() + waitMs >= end) throw error
       await pause(waitMs, name, signal)
     }
   }

@@ -22,6 +22,7 @@ export class ZdbSource implements BlockSource, BlockSink {
   readonly #open: ZdbConnection[] = []
   #connecting: Promise<ZdbConnection> | undefined
   #failures = 0
+  /** By the clock that is never set. */
   #retryAt = 0
   #closed = false
 
@@ -75,12 +76,12 @@ export class ZdbSource implements BlockSource, BlockSink {
     }
     // A second connection is made beside, nobody waits for it.
     const more = best !== undefined && best.inFlight >= BUSY_REQUESTS && this.#open.length < CONNECTIONS_MAX
-    if (more && this.#connecting === undefined && Date.now() >= this.#retryAt) this.#connect().catch(() => {})
+    if (more && this.#connecting === undefined && performance.now() >= this.#retryAt) this.#connect().catch(() => {})
     return best
   }
 
   async #connection(signal: AbortSignal): Promise<ZdbConnection> {
-    const waitMs = this.#connecting === undefined ? this.#retryAt - Date.now() : 0
+    const waitMs = this.#connecting === undefined ? this.#retryAt - performance.now() : 0
     if (waitMs > 0) await pause(waitMs, this.name, signal)
     return this.#free() ?? (await untilAbort(this.#connect(), this.name, signal))
   }
@@ -102,7 +103,7 @@ export class ZdbSource implements BlockSource, BlockSink {
       else this.#open.push(connection)
       return connection
     } catch (error) {
-      this.#retryAt = Date.now() + backoffMs(this.#failures, BACKOFF_BASE_MS, BACKOFF_MAX_MS)
+      this.#retryAt = performance.now() + backoffMs(this.#failures, BACKOFF_BASE_MS, BACKOFF_MAX_MS)
       this.#failures += 1
       if (error instanceof FlistError) throw error
       throw storeError('FLIST_TIMEOUT', this.name, 'no connection in time', TIMEOUT_HINT)

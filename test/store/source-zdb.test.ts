@@ -214,6 +214,20 @@ void t.test('GET answered by something else', async (t) => {
   }
 })
 
+void t.test('a clock that is set back keeps no store away', async (t) => {
+  let mute = true
+  const { port } = await fakeZdb(t, ([name]) =>
+    name === 'GET' ? found : mute ? '-Namespace not found\r\n' : '+OK\r\n',
+  )
+  const source = await open(t, `zdb://127.0.0.1:${port}/space`, 5000)
+  const real = Date.now
+  t.teardown(() => (Date.now = real))
+  t.match(await failure(source, id), { code: 'FLIST_STORE_PROTOCOL' })
+  mute = false
+  Date.now = () => real() - 3_600_000
+  t.ok((await source.get(id, AbortSignal.timeout(30_000)))?.equals(block.stored))
+})
+
 void t.test('an answer that never ends is not kept', async (t) => {
   for (const [head, command] of [
     ['$4000000000\r\n', 'GET'],
