@@ -19,6 +19,8 @@ export class Connection {
   #ledger: Ledger | undefined
   /** While nothing can be written, and the database could be opened for reading. */
   #reading: Ledger | undefined
+  /** Why nothing can be written, as the last try found. */
+  failure: unknown
   #staleCheckAt = 0
   #retryAt = 0
   #retryMs = RETRY_MS_MIN
@@ -150,6 +152,7 @@ export class Connection {
   }
 
   #backOff(error: unknown): void {
+    this.failure = error
     if (this.#retryMs === RETRY_MS_MIN) {
       this.#log.warn('cache cannot be written, blocks are served from memory', {
         cache: this.#dir,

@@ -1,7 +1,7 @@
 import { closeSync, lstatSync, mkdirSync, openSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs'
 import { geteuid } from 'node:process'
 import { DatabaseSync } from 'node:sqlite'
-import { FlistError, LIMITS, makeFolder as makeFolderAt, systemCode } from '../../base/index.ts'
+import { describeError, FlistError, LIMITS, makeFolder as makeFolderAt, systemCode } from '../../base/index.ts'
 import { CACHE_LAYOUT, databasePath } from './layout.ts'
 import { SCHEMA } from './schema.ts'
 
@@ -76,6 +76,17 @@ export class ForeignDatabaseError extends Error {
   readonly errcode = SQLITE.notADatabase
 }
 
+/** What is said of a cache that cannot be read, and what to do about it. */
+export function unreadable(cacheDir: string, cause: unknown): FlistError {
+  return new FlistError('FLIST_CACHE_UNUSABLE', `Cannot read the cache "${cacheDir}": ${describeError(cause)}`, {
+    hint:
+      faultOf(cause) === 'broken'
+        ? 'Run `flistfs cache verify --repair`: a damaged database starts anew, as it does at the next mount'
+        : 'Check its owner and its disk, or name another with --cache',
+    cause,
+  })
+}
+
 /** What is said of a cache that a later flistfs has changed. */
 export function newerLayout(cacheDir: string, version: number): FlistError {
   return new FlistError(
@@ -138,13 +149,19 @@ function makeFolder(cacheDir: string): void {
     if (systemCode(error) !== 'EEXIST') throw error
   }
   const stat = lstatSync(folder)
+  // Root's may be read (`openForReading`).
+  if (stat.isDirectory() && stat.uid === 0 && geteuid?.() !== 0) throw new Error('it belongs to root')
   // Who may write here decides what every later mount reads, or where our bytes go.
-  if (!stat.isDirectory() || stat.uid !== geteuid?.() || (stat.mode & 0o022) !== 0) {
+  const isTheirs = stat.uid !== geteuid?.()
+  if (!stat.isDirectory() || isTheirs || (stat.mode & 0o022) !== 0) {
+    const why = isTheirs ? 'another user owns' : 'others may write'
     throw new FlistError(
       'FLIST_CACHE_UNUSABLE',
-      `Cannot use the cache "${cacheDir}": others may write its folder "${CACHE_LAYOUT.folder}"`,
+      `Cannot use the cache "${cacheDir}": ${why} its folder "${CACHE_LAYOUT.folder}"`,
       {
-        hint: 'Name a folder of your own with --cache, or take group and world write permission from it',
+        hint: isTheirs
+          ? 'Run this as that user, or name a folder of your own with --cache'
+          : 'Name a folder of your own with --cache, or take group and world write permission from it',
       },
     )
   }

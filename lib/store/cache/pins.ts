@@ -1,4 +1,4 @@
-import { FlistError } from '../../base/index.ts'
+import { FlistError, systemReason } from '../../base/index.ts'
 import type { Connection } from './connection.ts'
 import type { Ledger } from './ledger.ts'
 
@@ -17,7 +17,9 @@ export function addPins(ledger: Ledger, name: string, keys: Buffer, keyBytes: 16
 export function demand(connection: Connection, dir: string): Ledger {
   const ledger = connection.usable()
   if (ledger !== undefined) return ledger
-  throw new FlistError('FLIST_CACHE_UNUSABLE', `Cannot write the cache "${dir}"`, {
+  const { failure } = connection
+  const why = failure === undefined ? '' : `: ${systemReason(failure)}`
+  throw new FlistError('FLIST_CACHE_UNUSABLE', `Cannot write the cache "${dir}"${why}`, {
     hint: 'Make room on its disk and see that the folder can be written, or name another with --cache',
   })
 }

@@ -1,7 +1,8 @@
 import { statfsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { DatabaseSync } from 'node:sqlite'
-import { describeError, FlistError, LIMITS } from '../../base/index.ts'
+import { FlistError, LIMITS } from '../../base/index.ts'
+import { unreadable } from './database.ts'
 import { isAbsent, openForReading } from './reading.ts'
 
 export interface CacheSummary {
@@ -34,10 +35,7 @@ export function cacheSummary(dir: string): CacheSummary {
     }
   } catch (cause) {
     if (cause instanceof FlistError) throw cause
-    throw new FlistError('FLIST_CACHE_UNUSABLE', `Cannot read the cache "${dir}": ${describeError(cause)}`, {
-      hint: 'A damaged cache starts anew at the next mount; to begin now, delete the folder',
-      cause,
-    })
+    throw unreadable(dir, cause)
   } finally {
     db?.close()
   }

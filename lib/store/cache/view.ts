@@ -1,6 +1,7 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { describeError, FlistError } from '../../base/index.ts'
+import { unreadable } from './database.ts'
 import type { Location } from './layout.ts'
 import { isAbsent, openForReading } from './reading.ts'
 
@@ -136,9 +137,6 @@ function explained<T>(dir: string, work: () => T): T {
     return work()
   } catch (cause) {
     if (cause instanceof FlistError) throw cause
-    throw new FlistError('FLIST_CACHE_UNUSABLE', `Cannot read the cache "${dir}": ${describeError(cause)}`, {
-      hint: 'Run `flistfs cache verify --repair`: a damaged database starts anew',
-      cause,
-    })
+    throw unreadable(dir, cause)
   }
 }

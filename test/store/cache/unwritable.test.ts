@@ -144,6 +144,26 @@ void t.test('pruneCache() makes room on a disk that has none, but keeps what is 
   if (!ran) t.comment('SKIPPED: a tmpfs cannot be mounted here')
 })
 
+void t.test('a cache that root made is read by others', { skip }, async (t) => {
+  const dir = fs.mkdtempSync(`${tmpdir()}/flistfs-test-`)
+  t.teardown(() => fs.rmSync(dir, { recursive: true }))
+  const [one] = await blocks('of root', 1)
+  const first = await openCache(`${dir}/cache`)
+  first.put(one!.ref, one!.plain)
+  await first.close()
+  execFileSync('chmod', ['-R', 'a+rX', dir])
+  process.seteuid?.(65_534)
+  try {
+    const cache = await openCache(`${dir}/cache`)
+    const reader = new CachedReader(cache, countingReader([]), { failureMemoryMs: 0, log: QUIET })
+    t.ok((await reader.read(one!.ref, NEVER)).equals(one!.plain))
+    t.throws(() => cache.pin('x', one!.ref.key, 32), { code: 'FLIST_CACHE_UNUSABLE', message: /it belongs to root/ })
+    await cache.close()
+  } finally {
+    process.seteuid?.(0)
+  }
+})
+
 void t.test('a folder that is a file leaves reading from memory', async (t) => {
   const dir = t.testdir({ cache: 'a file' })
   const [one] = await blocks('file', 1)
