@@ -1,4 +1,4 @@
-import { closeSync, writeSync } from 'node:fs'
+import { closeSync, constants, openSync, writeSync } from 'node:fs'
 
 export const LOG_LEVELS = { error: 0, warn: 1, info: 2, debug: 3 } as const
 export type LogLevel = keyof typeof LOG_LEVELS
@@ -63,6 +63,13 @@ export class Log {
       // A full disk or a closed pipe must not end the mount.
     }
   }
+}
+
+const AT_END = constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND | constants.O_NONBLOCK
+
+/** A file to write to its end. A pipe that nobody reads is ENXIO, and a full one EAGAIN: who serves must not wait for a reader. */
+export function openAtEnd(path: string, mode: number): number {
+  return openSync(path, AT_END, mode)
 }
 
 export const SILENT = new Log(2, 'error')

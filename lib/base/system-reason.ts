@@ -11,6 +11,7 @@ const REASONS: Readonly<Record<string, string>> = {
   ENOENT: 'no such file or folder',
   ENOSPC: 'the disk is full',
   ENOTDIR: 'a part of the path is no folder',
+  ENXIO: 'nobody reads this pipe',
   EPERM: 'permission denied',
   EROFS: 'the disk is read-only',
   ECONNREFUSED: 'nobody listens there',

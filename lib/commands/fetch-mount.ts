@@ -1,5 +1,4 @@
-import { openSync } from 'node:fs'
-import { describeError, LIMITS, Log } from '../base/index.ts'
+import { describeError, LIMITS, Log, openAtEnd } from '../base/index.ts'
 import type { FlistIndex } from '../flist/index.ts'
 import {
   controlSocketPath,
@@ -80,7 +79,7 @@ export class FetchMount {
 
   /** Throws what the index and the cache throw. */
   static async open(data: FetchMountData, share: FetchShare): Promise<FetchMount> {
-    const log = new Log(data.logFile === undefined ? 2 : openSync(data.logFile, 'a', 0o640), data.logLevel)
+    const log = new Log(data.logFile === undefined ? 2 : openAtEnd(data.logFile, 0o640), data.logLevel)
     const undo: (() => unknown)[] = [() => log.close()]
     try {
       const index = await openAgain(data)

@@ -1,6 +1,6 @@
-import { closeSync, openSync } from 'node:fs'
+import { closeSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { describeError, FlistError, type Log } from '../base/index.ts'
+import { describeError, FlistError, type Log, openAtEnd } from '../base/index.ts'
 import { type FlistIndex, openIndex } from '../flist/index.ts'
 import {
   claimOrphan,
@@ -145,7 +145,7 @@ function estateOf(record: MountRecord, claim?: Disposable): Estate | undefined {
 function writable(words: ServeWords): ServeWords {
   const { traceFile } = words
   const canLog = succeeds(() => openLog(words).close())
-  const canTrace = traceFile === undefined || succeeds(() => closeSync(openSync(traceFile, 'a', 0o600)))
+  const canTrace = traceFile === undefined || succeeds(() => closeSync(openAtEnd(traceFile, 0o600)))
   return { ...words, ...(canLog ? {} : { logFile: undefined }), ...(canTrace ? {} : { traceFile: undefined }) }
 }
 

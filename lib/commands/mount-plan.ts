@@ -1,7 +1,7 @@
-import { existsSync, openSync, rmdirSync } from 'node:fs'
+import { existsSync, rmdirSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { FlistError, Log, systemReason } from '../base/index.ts'
+import { FlistError, Log, openAtEnd, systemReason } from '../base/index.ts'
 import type { FlistIndex } from '../flist/index.ts'
 import {
   ownHolder,
@@ -85,7 +85,7 @@ export async function leaveChanges(plan: MountPlan): Promise<void> {
 export function openLog({ logFile, logLevel }: Pick<ServeWords, 'logFile' | 'logLevel'>): Log {
   if (logFile === undefined) return new Log(2, logLevel)
   try {
-    return new Log(openSync(logFile, 'a', 0o640), logLevel)
+    return new Log(openAtEnd(logFile, 0o640), logLevel)
   } catch (cause) {
     throw new FlistError('FLIST_SYSTEM', `Cannot write the log "${logFile}": ${systemReason(cause)}`, {
       hint: 'Make its folder, or name another file with --log',

@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { openSync } from 'node:fs'
-import { FlistError, Log } from '../base/index.ts'
+import { FlistError, Log, openAtEnd } from '../base/index.ts'
 import { type FlistIndex, openIndex } from '../flist/index.ts'
 import {
   Counters,
@@ -55,7 +54,7 @@ export async function requireFuseNative(words: {
  * it: libfuse holds the device, so no supervisor can (docs/decisions/173-fuse-native-is-optional.md). Resolves with the exit code.
  */
 export async function serveByFuseNative(options: ServeOptions): Promise<number> {
-  const log = new Log(options.logFile === undefined ? 2 : openSync(options.logFile, 'a', 0o640), options.logLevel)
+  const log = new Log(options.logFile === undefined ? 2 : openAtEnd(options.logFile, 0o640), options.logLevel)
   const makeMount = await loadFuseNative()
   const index = openIndex(options.indexPath, options.digest)
   const id = `${process.pid}-${randomBytes(4).toString('hex')}`

@@ -1,5 +1,5 @@
-import { closeSync, fstatSync, openSync, renameSync, writeSync } from 'node:fs'
-import { FlistError, LIMITS, systemReason } from '../base/index.ts'
+import { closeSync, fstatSync, renameSync, statSync, writeSync } from 'node:fs'
+import { FlistError, LIMITS, openAtEnd, systemReason } from '../base/index.ts'
 import { describeReply, describeRequest, IN_HEADER } from '../wire/index.ts'
 
 /** Words of the shared memory; the path's bytes follow. */
@@ -48,7 +48,7 @@ export class Trace {
     if (bytes.length > PATH_BYTES_MAX) throw new RangeError(`"${path}" is longer than ${PATH_BYTES_MAX} bytes`)
     let fd: number
     try {
-      fd = openSync(path, 'a', 0o600)
+      fd = openAtEnd(path, 0o600)
     } catch (cause) {
       throw new FlistError('FLIST_SYSTEM', `Cannot write a trace to "${path}": ${systemReason(cause)}`, {
         hint: 'Make its folder, or name another file',
@@ -106,16 +106,18 @@ export class Trace {
     if (this.#fd >= 0) closeSync(this.#fd)
     this.#fd = -1
     this.#opened = Atomics.load(this.#words, FILE)
-    this.#fd = openSync(this.path, 'a', 0o600)
+    this.#fd = openAtEnd(this.path, 0o600)
   }
 
   /** One thread turns the file over; the other one sees by FILE that there is a new one. */
   #rotate(): void {
     if (Atomics.compareExchange(this.#words, ROTATING, 0, 1) !== 0) return
     try {
-      if (this.#words[BYTES] !== undefined && this.#words[BYTES] >= this.#bytesMax) {
+      // A pipe or a device does not grow, and is not ours to rename.
+      if (!statSync(this.path).isFile()) Atomics.store(this.#words, BYTES, 0)
+      else if (this.#words[BYTES] !== undefined && this.#words[BYTES] >= this.#bytesMax) {
         renameSync(this.path, `${this.path}.old`)
-        closeSync(openSync(this.path, 'a', 0o600))
+        closeSync(openAtEnd(this.path, 0o600))
         Atomics.store(this.#words, BYTES, 0)
         Atomics.add(this.#words, FILE, 1)
       }

@@ -103,6 +103,12 @@ for (const shell of ['dash', 'bash']) {
       })
     })
 
+    await t.test('mount --version starts no server and leaves no holder', async (t) => {
+      const { out, end } = start('mount', '--version')
+      t.strictSame(await end, [0, null])
+      t.equal(out.stdout, 'foreground mount')
+    })
+
     await t.test('mount returns 0 once the server serves, and the server lets go of everything', async (t) => {
       const { out, end } = start('mount', 'serve', file)
       t.strictSame(await end, [0, null])

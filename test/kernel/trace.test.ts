@@ -1,4 +1,15 @@
-import { existsSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import {
+  closeSync,
+  constants,
+  existsSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  readSync,
+  statSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { once } from 'node:events'
@@ -35,6 +46,21 @@ t.test('a trace has a line a request and a line a reply', async (t) => {
     '< LOOKUP unique=8 ENOENT bytes=0 us=3',
   ])
   t.equal(statSync(path).mode & 0o777, 0o600, 'names of files are for this user')
+})
+
+t.test('a pipe gets what its reader has room for, and is never waited for nor renamed', async (t) => {
+  const path = join(t.testdir(), 'pipe')
+  spawnSync('mkfifo', [path], { timeout: 120_000 })
+  const trace = new Trace(undefined, 100)
+  t.throws(() => trace.start(path), { code: 'FLIST_SYSTEM' }, 'nobody reads it')
+  const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  t.teardown(() => closeSync(reader))
+  trace.start(path)
+  for (let nth = 0; nth < 5000; nth += 1) trace.reply(OPCODE.read, nth, 0, 0, 1, 1)
+  const read = Buffer.alloc(1000)
+  t.match(read.toString('utf8', 0, readSync(reader, read)), /< READ unique=0 ok/)
+  t.ok(statSync(path).isFIFO(), 'as it was')
+  trace.stop()
 })
 
 t.test('start() says when the file cannot be written, and leaves a trace that is on alone', async (t) => {
