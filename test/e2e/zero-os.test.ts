@@ -167,7 +167,13 @@ mountTest('an archive that names its store is not asked of --storage-url', { ski
   const bin = sbin(lab)
   const asked = await BlockServer.open(t, join(SAMPLE, 'store'))
   const words = ['--ro', '--cache', lab.cache, '--storage-url', asked.url, '--meta', join(V1, 'metadata.flist'), '-d']
-  t.match(await lab.run(join(bin, 'g8ufs'), [...words, lab.folder('m')]), { code: 0, stderr: '' })
+  const env = { FLISTFS_RW: '1', FLISTFS_UPPER: lab.path('changes') }
+  t.match(await lab.run(join(bin, 'g8ufs'), [...words, lab.folder('m')], { env }), { code: 0, stderr: '' })
+  t.match(
+    await lab.ok('findmnt', ['-n', '-o', 'FSTYPE,OPTIONS', lab.path('m')]),
+    /^fuse\.g8ufs +ro,/,
+    'whatever settings say',
+  )
   const stats = await lab.stats({ directory: lab.path('m') })
   t.notOk(
     stats.stores.some(({ name }) => name.includes(String(asked.port))),
