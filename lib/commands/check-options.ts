@@ -20,6 +20,8 @@ const RULES: Readonly<Record<string, Rule>> = {
   look: oneOf('structure', 'blocks', 'deep'),
   threads: COUNT,
   cacheBytesMax: COUNT,
+  // Nothing would be the folder where the program runs.
+  cacheDir: { wanted: 'the path of a folder', holds: (value) => typeof value === 'string' && value !== '' },
   timeoutMs: POSITIVE,
   digest: {
     wanted: 'a SHA-256 as 64 hex digits',

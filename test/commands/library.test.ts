@@ -139,6 +139,7 @@ t.test('options that a compiler would refuse are named', async (t) => {
   const wrong: [() => Promise<unknown>, string][] = [
     [() => pack({ format: 'zz' }), 'The option "format" is "zz", not one of "fl", "v1"'],
     [() => pack({ threads: 0 }), 'The option "threads" is 0, not a whole number above 0'],
+    [() => openArchive('a.fl', { cacheDir: '' }, NEVER), 'The option "cacheDir" is "", not the path of a folder'],
     [
       () => verifyArchive({ archive: 'absent.fl', ...({ look: 'foo' } as object) }, NEVER),
       'The option "look" is "foo", not one of "structure", "blocks", "deep"',
