@@ -4,6 +4,7 @@ import {
   clearDead,
   isMountOf,
   listMounts,
+  mountAbove,
   mountNamed,
   type MountEntry,
   type MountListing,
@@ -24,7 +25,7 @@ export interface FreeDirectory {
 /**
  * The folder to mount on. What a crash left there is no reason to refuse: a dead mount is cleared, and what stood on it told; one whose
  * device is held gets a server again, because whoever looks at the folder waits for that. Throws FLIST_MOUNT_FAILED, also where nobody
- * answers for ten seconds, and what `upgrade` throws.
+ * answers for ten seconds, and what `upgrade` throws. The same of a mount that the folder lies in.
  */
 export async function freeDirectory(
   name: string,
@@ -32,19 +33,26 @@ export async function freeDirectory(
   signal: AbortSignal,
 ): Promise<FreeDirectory> {
   let mounts = readMounts()
-  const orphan = orphanAt(mounts, name)
-  if (orphan !== undefined) {
-    await (await import('./upgrade.ts')).adopt(orphan, signal)
-    mounts = readMounts()
+  let revived: MountListing | undefined
+  // First by its name alone: whoever looks at the folder waits for the mount that it lies in.
+  for (const find of [mountAbove, mountNamed]) {
+    const top = find(mounts, name)
+    const orphan = top && orphanOf(mounts, top)
+    if (orphan !== undefined) {
+      await (await import('./upgrade.ts')).adopt(orphan, signal)
+      mounts = readMounts()
+      revived = orphan
+    } else if (find === mountAbove && top?.type.startsWith('fuse') === true) await waitForAnswer(name, top)
   }
   for (let isDisconnected = false; ; mounts = readMounts()) {
     // Before the folder is looked at: the overlay of a writable mount answers for itself although nothing below it does.
     const users = await clearDead(mounts, name, isDisconnected)
     if (users === undefined) {
       if (isDisconnected) throw notOurs(name)
-      if (mountNamed(mounts, name)?.type.startsWith('fuse') === true) await waitForAnswer(name)
+      const top = mountNamed(mounts, name)
+      if (top?.type.startsWith('fuse') === true) await waitForAnswer(name, top)
       const path = checkDirectory(name)
-      if (path !== undefined) return { path, revived: orphan }
+      if (path !== undefined) return { path, revived: revived?.directory === path ? revived : undefined }
       isDisconnected = true
       continue
     }
@@ -62,18 +70,16 @@ function notOurs(name: string): FlistError {
 }
 
 /** Whoever looks at a mount that nobody serves waits for ever, so another process looks first, which can be killed. */
-async function waitForAnswer(name: string): Promise<void> {
+async function waitForAnswer(name: string, { directory }: MountEntry): Promise<void> {
   const { spawnSync } = await import('node:child_process')
   const { error } = spawnSync('sh', ['-c', '[ -d "$1" ]', 'sh', name], { timeout: ANSWER_MS, killSignal: 'SIGKILL' })
   if (systemCode(error) !== 'ETIMEDOUT') return
   throw new FlistError('FLIST_MOUNT_FAILED', `Cannot mount on "${name}": nobody answers for the mount that is there`, {
-    hint: `Unmount it first: umount -l ${name}`,
+    hint: `Unmount it first: umount -l ${directory}`,
   })
 }
 
-function orphanAt(mounts: readonly MountEntry[], name: string): MountListing | undefined {
-  const top = mountNamed(mounts, name)
-  if (top === undefined) return undefined
+function orphanOf(mounts: readonly MountEntry[], top: MountEntry): MountListing | undefined {
   return listMounts(mounts).find((listing) => listing.state === 'orphaned' && isMountOf(top, listing))
 }
 

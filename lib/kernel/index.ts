@@ -1,7 +1,7 @@
 export { claimOrphan } from './claim-orphan.ts'
 export { askControl, reviveError, serveControl } from './control.ts'
 export type { ControlHandler, ControlRequest, ControlServer } from './control.ts'
-export { mountNamed, MOUNT_TYPE, readMounts, topMount } from './mount-info.ts'
+export { mountAbove, mountNamed, MOUNT_TYPE, readMounts, topMount } from './mount-info.ts'
 export type { MountEntry } from './mount-info.ts'
 export { describeUsers, findUsersOfEach, nameUsers } from './mount-users.ts'
 export type { MountUsers, ProcessOnTop } from './mount-users.ts'

@@ -68,6 +68,14 @@ export function topMount(mounts: readonly MountEntry[], directory: string): Moun
   return mounts.findLast((entry) => entry.directory === directory)
 }
 
+/** The mount that a path lies in, or stands at, as far as its name tells: nothing is touched. */
+export function mountAbove(mounts: readonly MountEntry[], name: string): MountEntry | undefined {
+  for (let path = resolve(name); ; path = dirname(path)) {
+    const found = topMount(mounts, path)
+    if (found !== undefined || path === '/') return found
+  }
+}
+
 /**
  * The mount at a directory as a user names it. The directory itself is touched only where nothing is mounted at what it says: a mount
  * whose server is dead or hangs fails or hangs whoever looks at it.

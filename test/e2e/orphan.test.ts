@@ -67,6 +67,21 @@ mountTest('mount goes on with what stands on its folder and has lost its server'
   await lab.umount({ directory })
 })
 
+mountTest('mount goes on with what its folder lies in', {}, async (t, lab) => {
+  for (const words of [[], ['--rw']]) {
+    const { directory } = await lab.mount(SAMPLE, { words })
+    await orphan(lab)
+    const inside = join(directory, 'etc')
+    const done = await lab.tryMount(SAMPLE, { directory: inside, words: ['--own-process'], timeoutMs: 30_000 })
+    t.equal(done.code, 0, done.stderr)
+    if (done.code !== 0) break
+    t.match(await lab.ok('cat', [join(inside, 'etc/debian_version')]), /^12/)
+    await lab.umount({ directory: inside })
+    t.match(await lab.ok('cat', [join(directory, 'etc/debian_version')]), /^12/)
+    await lab.umount({ directory })
+  }
+})
+
 /** How often the processes that serve have the device of a mount; a holder, which is a shell, has its own. */
 function devicesServed(lab: Lab): number {
   const servers = lab.servers().filter((pid) => linkOf(`/proc/${pid}/exe`).endsWith('/node'))

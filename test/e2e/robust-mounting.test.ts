@@ -263,9 +263,14 @@ mountTest('a folder whose mount nobody answers for is no reason to wait for ever
     exec sleep 600`
   const holder = lab.start('sh', ['-c', script, 'sh', directory])
   await until(() => readFileSync('/proc/self/mounts', 'utf8').includes(`nobody ${directory} fuse`))
-  const refused = await lab.flistfs(['mount', SAMPLE, directory])
-  t.equal(refused.code, 1)
-  t.match(refused.stderr, /nobody answers for the mount that is there\n.*umount -l/)
+  for (const folder of [directory, join(directory, 'below')]) {
+    const refused = await lab.flistfs(['mount', SAMPLE, folder], { timeoutMs: 60_000 })
+    t.equal(refused.code, 1)
+    t.match(
+      refused.stderr,
+      `"${folder}": nobody answers for the mount that is there\n  hint: Unmount it first: umount -l ${directory}\n`,
+    )
+  }
   await lab.ok('umount', ['-l', directory])
   holder.kill()
 })

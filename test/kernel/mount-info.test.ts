@@ -1,7 +1,14 @@
 import { mkdirSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { mountNamed, parseMounts, readMounts, topMount, unescapeOctal } from '../../lib/kernel/mount-info.ts'
+import {
+  mountAbove,
+  mountNamed,
+  parseMounts,
+  readMounts,
+  topMount,
+  unescapeOctal,
+} from '../../lib/kernel/mount-info.ts'
 
 t.test('parseMounts() reads the lines of the kernel', async (t) => {
   const [first, second, ...rest] = parseMounts(
@@ -33,6 +40,18 @@ t.test('topMount() gives the last one made', async (t) => {
   const mounts = parseMounts('1 0 0:1 / /a rw - tmpfs one rw\n2 1 0:2 / /a rw - tmpfs two rw')
   t.equal(topMount(mounts, '/a')?.source, 'two')
   t.equal(topMount(mounts, '/b'), undefined)
+})
+
+t.test('mountAbove() gives the mount that a name lies in, or stands for', async (t) => {
+  const mounts = parseMounts(['/', '/a', '/a/b'].map((at) => `1 0 0:1 / ${at} rw - tmpfs ${at} rw`).join('\n'))
+  for (const [name, at] of [
+    ['/a', '/a'],
+    ['/a/c/d', '/a'],
+    ['/a/b/', '/a/b'],
+    ['/ab', '/'],
+  ] as const)
+    t.equal(mountAbove(mounts, name)?.source, at, name)
+  t.equal(mountAbove([], '/a'), undefined)
 })
 
 t.test('mountNamed() follows links to a mount', async (t) => {
