@@ -66,7 +66,22 @@ for (const shell of ['dash', 'bash']) {
         FLISTFS_LAUNCHER: '',
         FLISTFS_RUNTIME: 'run',
       }
-      const stdio: StdioOptions = ['ignore', 'pipe', 'pipe', 'ignore', lock, lock, 'ignore', 'ignore', 'ignore', lock]
+      const stdio: StdioOptions = [
+        'ignore',
+        'pipe',
+        'pipe',
+        'ignore',
+        lock,
+        lock,
+        'ignore',
+        'ignore',
+        'ignore',
+        lock,
+        'ignore',
+        'ignore',
+        lock,
+        lock,
+      ]
       const child = spawn(shell, [join(dir, 'bin/flistfs'), ...words], { env, stdio })
       t.teardown(() => child.kill('SIGKILL'))
       const out = { stdout: '', stderr: '' }
