@@ -1,6 +1,6 @@
 import { writeSync } from 'node:fs'
 import { isatty } from 'node:tty'
-import { BugError, displayText, FlistError, systemCode, wordOf } from '../lib/base/index.ts'
+import { BugError, displayBytes, displayText, FlistError, systemCode, wordBytes, wordOf } from '../lib/base/index.ts'
 
 /**
  * Writes to stdout (1) or stderr (2) at once: no stream of Node's keeps the descriptor when a mount goes to the background.
@@ -114,8 +114,9 @@ export class JsonArray {
   }
 }
 
-/** Columns padded to the widest cell, two blanks between; the last one is not padded. */
-export function table(rows: readonly (readonly string[])[]): string {
+/** Columns padded to the widest cell, two blanks between; the last one is not padded. A row is a line, whatever a name in it has. */
+export function table(cells: readonly (readonly string[])[]): string {
+  const rows = cells.map((row) => row.map((cell) => displayBytes(wordBytes(cell))))
   const widths: number[] = []
   for (const row of rows) row.forEach((cell, at) => (widths[at] = Math.max(widths[at] ?? 0, cell.length)))
   const lines = rows.map((row) =>

@@ -30,16 +30,16 @@ export async function run(given: readonly string[], signal: AbortSignal): Promis
   output.json = given.includes('--json')
   let code = 0
   const program = buildProgram({ output, signal }, (value) => (code = value), given[0])
+  const isVerb = (word: string): boolean =>
+    program.commands.some((one) => one.name() === word || one.alias() === word)
   try {
     const words = exactWords(given)
     // All verbs have --json: where none is named, it is not --json that is wrong.
-    const isVerb = (word: string): boolean =>
-      program.commands.some((one) => one.name() === word || one.alias() === word)
     const known = words.some(isVerb) ? words : words.filter((word) => word !== '--json')
     await program.parseAsync([...known], { from: 'user' })
     return code
   } catch (error) {
-    if (error instanceof CommanderError) return usageCode(error, output)
+    if (error instanceof CommanderError) return usageCode(error, output, given.find(isVerb))
     return output.fail(error)
   }
 }
@@ -84,11 +84,11 @@ function checkWord(word: string, name: string): void {
 }
 
 /** Help and version are no errors; commander has written them. */
-function usageCode(error: CommanderError, output: Output): number {
+function usageCode(error: CommanderError, output: Output, verb: string | undefined): number {
   if (error.exitCode === 0) return 0
   const [said = '', suggestion] = error.message.replace(/^error: /, '').split('\n')
   const what = said.replace(/\.$/, '')
-  const hint = suggestion ?? 'See `flistfs --help`'
+  const hint = suggestion ?? `See \`flistfs ${verb === undefined ? '' : `${verb} `}--help\``
   return output.fail(new FlistError('FLIST_USAGE', `Cannot understand the command line: ${what}`, { hint }))
 }
 

@@ -58,6 +58,7 @@ t.test('wrong usage exits with 2 and says what is wrong', async (t) => {
     [['explode'], /verb "explode"/],
     [['mount'], /missing required argument 'archive'/],
     [['mount', 'a', 'b', 'c'], /too many arguments/],
+    [['list', '--nonsense'], /See `flistfs list --help`/],
     [['list', '--jsn'], /unknown option '--jsn'[^]*--json/],
     [['mount', 'a', 'b', '--verify', 'never'], /once, always/],
     [['mount', 'a', 'b', '--timeout', 'soon'], /Cannot use "soon" as a time/],

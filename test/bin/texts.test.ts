@@ -11,6 +11,7 @@ t.test('table() pads to the widest cell', async (t) => {
     ]),
     'A     B\nlong  x\n',
   )
+  t.equal(table([['a\nb', 'c\td']]), 'a\\x0ab  c\\x09d\n', 'a row is a line')
 })
 
 t.test('listText() has a line a mount', async (t) => {
