@@ -30,8 +30,7 @@ export async function run(given: readonly string[], signal: AbortSignal): Promis
   output.json = given.includes('--json')
   let code = 0
   const program = buildProgram({ output, signal }, (value) => (code = value), given[0])
-  const isVerb = (word: string): boolean =>
-    program.commands.some((one) => one.name() === word || one.alias() === word)
+  const isVerb = (word: string): boolean => program.commands.some((one) => one.name() === word || one.alias() === word)
   try {
     const words = exactWords(given)
     // All verbs have --json: where none is named, it is not --json that is wrong.
