@@ -11,6 +11,7 @@ import {
   type PinSummary,
   type PruneOptions,
   type PruneResult,
+  removeTorn,
   shelvedArchives,
   urlRecords,
   verifyCache,
@@ -98,7 +99,7 @@ export interface PruneOutcome extends PruneResult {
   indexes: number
   archives: number
   records: number
-  /** Bytes of the indexes and archives that went. */
+  /** Bytes of the indexes and archives that went, half written ones too. */
   archiveBytes: number
 }
 
@@ -126,6 +127,7 @@ export async function pruneCache(request: PruneRequest, log: Log, signal: AbortS
     const kept = new Set([...mounted, ...(pinned?.pins() ?? []).map(({ name }) => name)])
     pinned?.close()
     const outcome = { ...result, cacheDir, dryRun, indexes: 0, archives: 0, records: 0, archiveBytes: 0 }
+    if (!dryRun) outcome.archiveBytes += removeTorn(cacheDir)
     if (hasWish) pruneArchives(outcome, kept, all ? undefined : usedBeforeMs)
     return outcome
   } finally {

@@ -3,6 +3,7 @@ import { constants, mkdirSync, readFileSync, statSync } from 'node:fs'
 import { type FileHandle, mkdir, open, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { FlistError, systemReason } from '../base/index.ts'
+import { removeTorn } from './torn-files.ts'
 
 /** What is remembered about a URL: `<cache>/v1/urls/<hash of the url>.json`. */
 export interface UrlRecord {
@@ -22,7 +23,10 @@ export class ArchiveShelf {
   readonly #archives: string
   readonly #urls: string
 
+  readonly #cacheDir: string
+
   constructor(cacheDir: string) {
+    this.#cacheDir = cacheDir
     this.#archives = join(cacheDir, 'v1', 'archives')
     this.#urls = join(cacheDir, 'v1', 'urls')
   }
@@ -62,6 +66,7 @@ export class ArchiveShelf {
   /** Opens a file to fill; `publish` gives it its name, `dispose` takes away what was not published. */
   begin(): Promise<Draft> {
     return written(this.#archives, async () => {
+      removeTorn(this.#cacheDir)
       mkdirSync(this.#archives, { recursive: true, mode: 0o700 })
       const temp = join(this.#archives, `.${randomBytes(8).toString('hex')}.tmp`)
       const file = await open(temp, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600)

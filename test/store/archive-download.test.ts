@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import t, { type Test } from 'tap'
 import { resolveArchive, type ResolveOptions } from '../../lib/store/archive-name.ts'
 
@@ -350,6 +350,24 @@ t.test('resolveArchive() says that it is the cache that cannot be written', asyn
   const other = { cacheDir: join(dir, 'two'), onWarning: (text: string) => warnings.push(text) }
   t.strictSame(readFileSync((await resolveArchive(`${hub.origin}/a.fl`, other, signal)).path), CONTENT)
   t.match(warnings, [/urls": a part of the path is no folder/])
+})
+
+t.test('resolveArchive() takes away what killed processes left half written', async (t) => {
+  const hub = await new Hub().start(t)
+  hub.answers = { '/a.fl': file(CONTENT) }
+  const at = options(t)
+  const hash = 'a'.repeat(64)
+  const torn = ['archives/.0123456789abcdef.tmp', `urls/${hash}.json.0123456789ab.tmp`, `index/3/${hash}.idx.7.k2j.tmp`]
+  const kept = ['archives/.fedcba9876543210.tmp', 'archives/.mine.tmp', `index/3/${hash}.idx`]
+  for (const name of [...torn, ...kept]) {
+    const path = join(at.cacheDir, 'v1', name)
+    mkdirSync(dirname(path), { recursive: true })
+    writeFileSync(path, 'half')
+    if (name !== kept[0]) utimesSync(path, 1000, 1000)
+  }
+  await resolveArchive(`${hub.origin}/a.fl`, at, signal)
+  for (const name of torn) t.notOk(existsSync(join(at.cacheDir, 'v1', name)), name)
+  for (const name of kept) t.ok(existsSync(join(at.cacheDir, 'v1', name)), `${name} stays`)
 })
 
 t.test('resolveArchive() ends when its signal does, and tells how far it is', async (t) => {

@@ -14,6 +14,7 @@ const WRONG: readonly (readonly [readonly string[], RegExp, RegExp])[] = [
   [['mount', 'a', '.', '--digest', 'md5:00'], /"md5:00"/, /sha256:/],
   [['mount', 'a', '.', '--verify', 'never'], /never/, /--help/],
   [['mount', SAMPLE, '.', '--store', `ftp://me:${SECRET}@host/x`], /"ftp:.*scheme "ftp" is unknown/, /dir:\/\/\//],
+  [['mount', SAMPLE, '.', '--store', `s3://KEY:a/${SECRET}@host/b`], /"s3:\/\/\*\*\*@host\/b".*not encoded/, /%2F/],
   [['mount', SAMPLE, '.', '--store', '0-zz=http://host'], /"0-zz/, /xx-xx=URL|00-7f/],
   [['mount', 'me/app.flist', '.', '--hub', `nonsense-${SECRET}`], /as a URL/, /http:\/\/host/],
   [['mount', 'a', '.', '-o', 'timeout="3'], /double quote/, /Close the value/],
