@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { FlistError, systemReason } from '../base/index.ts'
 import { redactUrl } from './archive-http.ts'
 import type { DownloadOptions } from './archive-download.ts'
+import { hasBareUserinfo } from './store-url.ts'
 
 export interface ResolveOptions extends DownloadOptions {
   /** Base URL of the hub that short names belong to; `DEFAULT_HUB` when undefined. */
@@ -78,7 +79,7 @@ function hubUrl(hub: string, name: string): URL {
 
 function parseUrl(text: string): URL {
   const url = URL.parse(text)
-  if (url === null) throw badUrl(text)
+  if (url === null || (url.protocol !== 'file:' && hasBareUserinfo(text))) throw badUrl(text)
   return url
 }
 
@@ -86,6 +87,6 @@ function badUrl(text: string): FlistError {
   // The text may hold a password, and does not parse: it is not repeated.
   const scheme = /^[a-z][a-z0-9+.-]*:/i.exec(text)?.[0] ?? ''
   return new FlistError('FLIST_USAGE', `Cannot use the address "${scheme}..." as a URL`, {
-    hint: 'Write it as http://host/path or https://host/path',
+    hint: 'Write it as http://host/path or https://host/path; in a user name and password / is %2F, ? is %3F, # is %23',
   })
 }

@@ -99,7 +99,7 @@ export function parseStoreUrl(url: string, baseDir: string): StoreUrl {
 function takeApart(url: string, baseDir: string): StoreUrl {
   const scheme = SCHEME.exec(url)?.[1]?.toLowerCase() ?? ''
   if (scheme === 'dir') return parseDir(url, baseDir)
-  if (findUserinfo(url)?.isBare === true)
+  if (hasBareUserinfo(url))
     throw usage(url, 'its user or password is not encoded', 'Write / in it as %2F, ? as %3F, # as %23 and @ as %40')
   if (SERVER_SCHEME.test(url)) return parseServer(url)
   const s3 = Object.hasOwn(S3_SCHEMES, scheme) ? S3_SCHEMES[scheme] : undefined
@@ -277,6 +277,11 @@ function findUserinfo(url: string): { from: number; to: number; isBare: boolean 
   const last = url.lastIndexOf('@')
   if (last < from || !NO_PORT.test(authority) || /^(?:[^:/?#@]*=)?dir:/i.test(url)) return undefined
   return { from, to: last + 1, isBare: true }
+}
+
+/** True where user or password is not encoded, so that no parser finds them. */
+export function hasBareUserinfo(url: string): boolean {
+  return findUserinfo(url)?.isBare === true
 }
 
 /** The URL with something else in the place of user, password and their `@`. */

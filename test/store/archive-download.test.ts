@@ -91,7 +91,12 @@ t.test('resolveArchive() takes a path as it is', async (t) => {
   for (const name of [join(dir, 'absent.fl'), join(dir, 'folder'), 'nothing', './user/name.flist']) {
     await t.rejects(resolveArchive(name, at, signal), { code: 'FLIST_NOT_FOUND' }, name)
   }
-  for (const name of ['http://user:secret@[bad/', 'file://%%%']) {
+  for (const name of [
+    'http://user:secret@[bad/',
+    'http://user:/secret@host/a.fl',
+    'http://user:a/secret@host/',
+    'file://%%%',
+  ]) {
     await t.rejects(resolveArchive(name, at, signal), { code: 'FLIST_USAGE', message: /^(?!.*secret)/ }, name)
   }
 })
