@@ -65,7 +65,7 @@ export class JoinDoor {
     } catch (error) {
       const known = error instanceof FlistError ? error : new FlistError('FLIST_SYSTEM', describeError(error))
       lines.send({ error: known })
-      // Whoever mounts takes away what he mounted. Should he have died it is nobody's, and goes by its holder.
+      // Whoever mounts takes away what he mounted. Should he have died it is nobody's, and what was begun goes by its holder.
       if (mount !== undefined && mount.place === undefined) await this.#server.end(mount)
     } finally {
       lines.close()

@@ -9,6 +9,7 @@ import {
   releaseServer,
   type ServeOptions,
   sharedKey,
+  unregisterMount,
 } from '../kernel/index.ts'
 import { findHost, HostDied, NotTaken } from './join.ts'
 
@@ -121,7 +122,9 @@ class LocalHost implements Host {
   }
 
   async drop(): Promise<void> {
-    if (this.#mount !== undefined) await this.#server.end(this.#mount)
+    if (this.#mount === undefined) return
+    await this.#server.end(this.#mount)
+    unregisterMount(this.#mount.plan.id)
   }
 
   warn(message: string, error: string): void {

@@ -19,6 +19,7 @@ import {
   processStart,
   readMounts,
   registerMount,
+  returnDevice,
   saveState,
   supervisor,
   takeAway,
@@ -65,6 +66,8 @@ export class ServedMount {
   #place: MountPlace | undefined
   /** Asked to leave before. */
   #asked = false
+  /** Served: from then on the holder is the server's to end, and so is what is left of the mount. */
+  #begun = false
 
   constructor(plan: MountPlan, held: Held, index: FlistIndex, share: ServerShare, onLost: () => void) {
     this.plan = plan
@@ -83,6 +86,7 @@ export class ServedMount {
 
   /** What the session thread needs to answer for it. */
   channel(isHeir: boolean, onInit: () => void, onEnd: () => void): ChannelParts {
+    this.#begun = true
     const { index, log, trace, fetch, plan } = this
     const { passthrough, verifyAlways } = plan.words
     const { files, frames } = this.#share
@@ -154,6 +158,11 @@ export class ServedMount {
     this.trace.stop()
     this.#pending?.close()
     this.index.close()
+    if (!this.#begun) {
+      // Whoever wanted it served may have waited too long, and does so himself.
+      this.log.close()
+      return returnDevice(this.held)
+    }
     await leaveChanges(this.plan)
     this.log.info('unmounted', { directory: words.directory })
     this.log.close()

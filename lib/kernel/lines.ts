@@ -11,6 +11,7 @@ export class Lines {
   readonly #leaving = new AbortController()
   readonly #arrived: string[] = []
   #text = ''
+  #isClosed = false
   #wake: (() => void) | undefined
 
   constructor(socket: Socket) {
@@ -18,7 +19,7 @@ export class Lines {
     socket.setEncoding('utf8')
     socket.on('error', () => socket.destroy())
     socket.on('close', () => {
-      this.#leaving.abort()
+      if (!this.#isClosed) this.#leaving.abort()
       this.#wake?.()
     })
     socket.on('data', (chunk: string) => this.#take(chunk))
@@ -40,7 +41,7 @@ export class Lines {
     }
   }
 
-  /** Aborted when the other end has left. */
+  /** Aborted when the other end has left; not where we did. */
   get left(): AbortSignal {
     return this.#leaving.signal
   }
@@ -69,6 +70,7 @@ export class Lines {
 
   /** What was sent still goes out. */
   close(): void {
+    this.#isClosed = true
     this.#socket.end()
     this.#socket.destroySoon()
     this.#wake?.()

@@ -131,6 +131,26 @@ mountTest('mounts that begin at once have one server', {}, async (t, lab) => {
   for (const mount of mounts) t.match(await read(lab, mount), /^12/)
 })
 
+mountTest('a server that is too slow to take a mount leaves it to whoever serves it then', {}, async (t, lab) => {
+  for (const env of [{}, { FLISTFS_NO_RESEND: '1' }]) {
+    const slow = await lab.mount(SAMPLE, { env })
+    await until(() => readdirSync(lab.runtime).some((name) => name.endsWith('.join')))
+    process.kill(slow.pid, 'SIGSTOP')
+    const own = await lab.mount(SAMPLE, { env, words: ['--rw'], timeoutMs: 60_000 })
+    t.not(own.pid, slow.pid)
+    const before = readdirSync(lab.runtime).filter((name) => name.startsWith(`${own.pid}-`))
+    process.kill(slow.pid, 'SIGCONT')
+    await lab.umount(slow)
+    const { state, holder } = await listingOf(lab, own)
+    t.equal(state, 'mounted')
+    t.ok(lab.servers().includes(holder.pid), 'its holder lives')
+    const after = readdirSync(lab.runtime)
+    t.ok(before.every((name) => after.includes(name)))
+    t.match(await read(lab, own), /^12/)
+    await lab.umount(own)
+  }
+})
+
 mountTest('mount leaves no process where nothing is mounted', {}, async (t, lab) => {
   for (const word of ['--version', '-V', '--help', 'none']) await lab.flistfs(['mount', word, lab.path('none')])
   await until(() => lab.servers().length === 0, 10_000)
