@@ -71,7 +71,8 @@ function mountNydus(trees: PeerTrees, tree: TreeName, cache: string, directory: 
   }
   writeFileSync(config, JSON.stringify({ device, mode: 'direct', digest_validate: false, iostats_files: false }))
   const log = join(trees.work, 'nydusd.log')
-  const words = `--config ${config} --bootstrap ${bootstrap} --mountpoint ${directory} --log-level error`
+  // As many open files as there may be: it asks for a million, which not every root may have.
+  const words = `--config ${config} --bootstrap ${bootstrap} --mountpoint ${directory} --log-level error --rlimit-nofile 0`
   const pid = Number(shell(`nydusd ${words} > ${log} 2>&1 & echo $!`).stdout)
   const close = closer(directory, pid)
   const end = performance.now() + READY_MS

@@ -105,7 +105,7 @@ t.test('nydusd is started on an image that is made once, and ended', asRoot, (t)
     t.notMatch(readFileSync('/proc/self/mountinfo', 'utf8'), ` ${directory} `)
   }
   const [bootstrap, blobs] = [join(trees.work, 'nydus/bootstrap'), join(trees.work, 'nydus/blobs')]
-  const started = `nydusd --config ${join(trees.work, 'nydusd.json')} --bootstrap ${bootstrap} --mountpoint ${directory} --log-level error`
+  const started = `nydusd --config ${join(trees.work, 'nydusd.json')} --bootstrap ${bootstrap} --mountpoint ${directory} --log-level error --rlimit-nofile 0`
   t.same(words(), [`nydus-image create --bootstrap ${bootstrap} --blob-dir ${blobs} ${trees.native}`, started, started])
   t.match(JSON.parse(readFileSync(join(trees.work, 'nydusd.json'), 'utf8')), {
     device: {
