@@ -25,6 +25,8 @@ export class Channel {
   #strange = 0
   /** Requests so far. */
   served = 0
+  /** The last one has its reply: whoever asked may ask again at once. */
+  hasReplied = false
   /** `served` when `onIdle` was called last. */
   settled = 0
 
@@ -74,6 +76,7 @@ export class Channel {
     const { answers, counters } = this.parts
     const started = performance.now()
     const bytes = this.#dispatcher.respond(length)
+    this.hasReplied = bytes > 0
     if (bytes < 0) return
     if (bytes > 0) this.#reply(bytes)
     counters.observe(answers.frame.u32[IN_HEADER.opcode / 4] ?? 0, (performance.now() - started) * 1000, false)

@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import { EventCount, eventLoopFd, PollSet } from '../system/index.ts'
 import { Channel, type ChannelParts } from './channel.ts'
 
@@ -6,6 +7,11 @@ const TURN_EVERY = 4096
 /** Requests of one mount before it is another's turn. */
 const BATCH = 256
 const IDLE_MS = 1000
+/** Milliseconds in which a reader who goes on asks again; a processor that went to sleep meanwhile takes longer than that to come back. */
+const LOOK_MS = 0.05
+/** Waits that are not looked into after looking in vain: doubled each time, up to the second. */
+const LOOKS_SKIPPED = 2
+const LOOKS_SKIPPED_MAX = 1024
 
 /**
  * The session thread: takes requests from the devices of any number of mounts, answers what it knows at once and leaves the
@@ -20,6 +26,12 @@ export class Session {
   /** What the event loop had had after its last round. */
   #eventsSeen = -1
   #ended = false
+  /** Waits until the next look, and how many follow where that is in vain too. */
+  #toSkip = 0
+  #skips = LOOKS_SKIPPED
+  #isAlone: boolean | undefined
+  /** The channel that was served last, until the next wait. */
+  #last: Channel | undefined
 
   constructor() {
     this.#poll.add(this.#loop)
@@ -51,7 +63,7 @@ export class Session {
     let waitMs = await this.#turn()
     try {
       while (!this.#ended) {
-        const ready = this.#poll.wait(waitMs)
+        const ready = this.#next(waitMs)
         if (ready === 0 && waitMs > 0) this.#idle(0)
         let isDue = ready <= 0
         for (let nth = 0; nth < ready; nth += 1) {
@@ -67,6 +79,31 @@ export class Session {
     } finally {
       this.#poll.close()
     }
+  }
+
+  /**
+   * As `PollSet.wait`. Who reads many small files asks again as soon as he has his answer: while that is so, a look for a moment saves
+   * going to sleep and being woken, which is most of what a READ takes (docs/decisions/267-a-look-before-sleep.md).
+   */
+  #next(waitMs: number): number {
+    const mayGoOn = this.#last?.hasReplied === true
+    this.#last = undefined
+    if (!mayGoOn) return this.#poll.wait(waitMs)
+    // On one processor the reader would wait for whoever looks.
+    this.#isAlone ??= availableParallelism() < 2
+    if (this.#isAlone || this.#toSkip > 0) {
+      this.#toSkip -= 1
+      return this.#poll.wait(waitMs)
+    }
+    for (const until = performance.now() + LOOK_MS; performance.now() < until;) {
+      const ready = this.#poll.wait(0)
+      if (ready === 0) continue
+      this.#skips = LOOKS_SKIPPED
+      return ready
+    }
+    this.#toSkip = this.#skips
+    this.#skips = Math.min(LOOKS_SKIPPED_MAX, this.#skips * 2)
+    return this.#poll.wait(waitMs)
   }
 
   /** Ends `run` at its next turn. */
@@ -90,6 +127,7 @@ export class Session {
   #serve(fd: number): number {
     const channel = this.#channels.get(fd)
     if (channel === undefined) return this.#call(fd)
+    this.#last = channel
     const before = channel.served
     if (!channel.serve(BATCH)) {
       this.remove(fd)
