@@ -7,6 +7,8 @@ import type { Identity } from './writer-identity.ts'
 
 const MOVED_CHECK_MS = 250
 const RETRY_MS_MIN = 1000
+/** New databases that are begun before a failure counts. */
+const RENEWALS_MAX = 3
 const RETRY_MS_MAX = 30_000
 
 /** Keeps the database open through everything that may befall it: busy, full, damaged, removed under us. */
@@ -102,13 +104,15 @@ export class Connection {
   #open(): void {
     // SQLite shares one view of the log's index in a process: while one reads only, the other could not write.
     this.#closeReading()
-    try {
-      this.#ledger = new Ledger(this.#dir, this.#me)
-    } catch (error) {
-      if (error instanceof FlistError || faultOf(error) !== 'broken') throw error
-      this.#log.warn('cache database is damaged and starts anew', { cache: this.#dir, reason: describeError(error) })
-      setAside(this.#dir, 0n)
-      this.#ledger = new Ledger(this.#dir, this.#me)
+    for (let tries = 1; this.#ledger === undefined; tries += 1) {
+      try {
+        this.#ledger = new Ledger(this.#dir, this.#me)
+      } catch (error) {
+        // Another process that finds it damaged at the same time may set aside what this one has just begun.
+        if (error instanceof FlistError || faultOf(error) !== 'broken' || tries > RENEWALS_MAX) throw error
+        this.#log.warn('cache database is damaged and starts anew', { cache: this.#dir, reason: describeError(error) })
+        setAside(this.#dir, 0n)
+      }
     }
     this.#movedCheckAt = clock() + MOVED_CHECK_MS
   }
