@@ -18,14 +18,14 @@ import {
   type MountRecord,
   openDevice,
   ownHolder,
-  processStart,
+  type ProcessName,
   readMounts,
   recordsOf,
   releaseServer,
   returnDevice,
   type ServeWords,
   sharedKey,
-  supervisor,
+  supervisorName,
   takeAway,
   takeDevice,
 } from '../kernel/index.ts'
@@ -53,7 +53,7 @@ interface Estate {
  * what was not answered. A mount that cannot be gone on with now stands in no other's way.
  */
 export async function resumeMounts(signal: AbortSignal): Promise<number> {
-  const parent = supervisor()
+  const parent = supervisorName()
   const known = new Set<string>()
   const take = (): Estate[] => estates(parent).filter(({ record }) => !known.has(record.id))
   const first = take()
@@ -74,7 +74,7 @@ export async function resumeMounts(signal: AbortSignal): Promise<number> {
   for (const estate of take()) heirs.prepare(estate)
   heirs.begin()
   const running = server.run(signal)
-  tellSupervisor(parent)
+  tellSupervisor(parent.pid)
   await heirs.register(old === undefined ? `it died (${process.env['FLISTFS_DIED'] ?? ''})` : 'it was replaced')
   if (server.key !== undefined && claimServer(server.key)) await shareServer(server, server.key, signal)
   server.arrived()
@@ -107,9 +107,9 @@ async function adoptOrphans(server: Server, key: string, signal: AbortSignal): P
 }
 
 /** What the servers of a supervisor left, or what FLISTFS_ADOPT names. */
-function estates(parent: number | undefined): Estate[] {
+function estates(parent: ProcessName | undefined): Estate[] {
   if (parent === undefined) return []
-  const own = recordsOf({ pid: parent, pidStart: processStart(parent) ?? 0 })
+  const own = recordsOf(parent)
   const adopted = process.env['FLISTFS_ADOPT']
   return [...own.map((record) => estateOf(record)), ...orphans(({ id }) => id === adopted)].filter(
     (one) => one !== undefined,

@@ -7,8 +7,8 @@ import {
   ownHolder,
   passingChangesDir,
   prepareRuntimeDir,
+  processNamed,
   type ProcessName,
-  processStart,
   type ServeOptions,
   type ServeWords,
   wantsChecks,
@@ -67,7 +67,7 @@ export function changesOf({ id, words }: MountPlan): string {
 
 /** Who has the changes: the process that ends with the mount. */
 export function ownerOf({ holder }: MountPlan): ProcessName {
-  return holder ?? { pid: process.pid, pidStart: processStart(process.pid) ?? 0 }
+  return holder ?? processNamed(process.pid)
 }
 
 /** Unmounted, a writable mount leaves what it was told to keep. Idempotent. */

@@ -7,13 +7,14 @@ import {
   type FuseNativeMount,
   loadFuseNative,
   ownHolder,
-  processStart,
+  processNamed,
   raiseReadahead,
   readMounts,
   registerMount,
   type ServeOptions,
   signalProcess,
   supervisor,
+  supervisorName,
   takeAway,
   topMount,
   Trace,
@@ -121,18 +122,16 @@ function announce(options: ServeOptions, id: string, log: Log): void {
   const entry = topMount(readMounts(), directory)
   if (entry === undefined) throw new FlistError('FLIST_MOUNT_FAILED', `Cannot find "${directory}" among the mounts`)
   raiseReadahead(entry.minor)
-  const parent = supervisor()
   registerMount({
     id,
     directory,
     archive: archiveName,
     digest,
-    pid: process.pid,
-    pidStart: processStart(process.pid) ?? 0,
+    ...processNamed(process.pid),
     startedAt: new Date().toISOString(),
     cacheDir,
     connection: entry.minor,
-    supervisor: parent === undefined ? undefined : { pid: parent, pidStart: processStart(parent) ?? 0 },
+    supervisor: supervisorName(),
     driver: 'fuse-native',
   })
   log.info('mounted', { directory, digest, driver: 'fuse-native' })

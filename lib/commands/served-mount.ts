@@ -16,12 +16,13 @@ import {
   OpenFiles,
   type OpensKeeper,
   PendingRequests,
-  processStart,
+  processNamed,
   readMounts,
   registerMount,
   returnDevice,
   saveState,
   supervisor,
+  supervisorName,
   takeAway,
   topMount,
   Trace,
@@ -183,19 +184,17 @@ export class ServedMount {
   #record({ connection, overlay }: MountPlace): MountRecord {
     const { id, startedAt, words, holder } = this.plan
     const { directory, archiveName, digest, cacheDir, rw } = words
-    const parent = supervisor()
     return {
       id,
       directory,
       archive: archiveName,
       digest,
-      pid: process.pid,
-      pidStart: processStart(process.pid) ?? 0,
+      ...processNamed(process.pid),
       startedAt,
       cacheDir,
       rw: rw === undefined ? undefined : { upper: rw.upper, overlay },
       connection,
-      supervisor: parent === undefined ? undefined : { pid: parent, pidStart: processStart(parent) ?? 0 },
+      supervisor: supervisorName(),
       holder,
       key: this.#share.key,
     }

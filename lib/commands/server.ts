@@ -6,12 +6,11 @@ import {
   FetchClient,
   type Held,
   makeFrames,
-  processStart,
   releaseServer,
   requestResend,
   Session,
   signalProcess,
-  supervisor,
+  supervisorName,
 } from '../kernel/index.ts'
 import { exitNow, notifyManager, watchdogEveryMs } from '../system/index.ts'
 import { SegmentFiles } from '../vfs/index.ts'
@@ -225,12 +224,12 @@ export class Server implements ServerShare {
 
   /** To the program that is on the disk now, as `flistfs upgrade` would. False where there is no supervisor to start it. */
   #handOver(): boolean {
-    const parent = supervisor()
+    const parent = supervisorName()
     const now = performance.now()
     if (parent === undefined) return false
     if (now - this.#succeededAt < SUCCEED_MS) return true
     this.#succeededAt = now
     for (const { log } of this.#mounts) log.info('the files of the program were replaced: another server is to go on')
-    return signalProcess({ pid: parent, pidStart: processStart(parent) ?? 0 }, 'SIGUSR2')
+    return signalProcess(parent, 'SIGUSR2')
   }
 }

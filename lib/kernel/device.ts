@@ -3,6 +3,7 @@ import { FlistError, LIMITS, systemCode } from '../base/index.ts'
 import { adopt, KnownIds, mayMount, mount, MS, write } from '../system/index.ts'
 import { NOTIFY, OUT_HEADER } from '../wire/index.ts'
 import { mountAsUser } from './device-user.ts'
+import { processNamed, type ProcessName } from './processes.ts'
 
 export interface MountWords {
   /** What /proc/mounts shows as the source. */
@@ -53,6 +54,12 @@ export function heldDevice(): number | undefined {
 export function supervisor(): number | undefined {
   const pid = Number(process.env['FLISTFS_SUPERVISOR'] ?? '')
   return pid > 1 && pid === process.ppid ? pid : undefined
+}
+
+/** The same, as it is known to others. */
+export function supervisorName(): ProcessName | undefined {
+  const pid = supervisor()
+  return pid === undefined ? undefined : processNamed(pid)
 }
 
 /** Asks the kernel to repeat every request that was taken but not answered (Linux 6.9, after HAS_RESEND). */

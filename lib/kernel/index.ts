@@ -6,7 +6,7 @@ export type { MountEntry } from './mount-info.ts'
 export { describeUsers, findUsersOfEach, nameUsers } from './mount-users.ts'
 export type { MountUsers, ProcessOnTop } from './mount-users.ts'
 export type { MountOnTop } from './mounts-on.ts'
-export { endServer, isAlive, processStart, signalProcess, waitForEnd } from './processes.ts'
+export { endServer, isAlive, processNamed, processStart, signalProcess, waitForEnd } from './processes.ts'
 export type { ProcessName } from './processes.ts'
 export {
   controlSocketPath,
@@ -40,6 +40,7 @@ export {
   raiseReadahead,
   requestResend,
   supervisor,
+  supervisorName,
   wantsChecks,
 } from './device.ts'
 export { requireOverlay, takeAway } from './device-user.ts'

@@ -13,6 +13,11 @@ export interface ProcessName {
   readonly pidStart: number
 }
 
+/** What names a process from now on. Of one that has ended, it is a name of nobody. */
+export function processNamed(pid: number): ProcessName {
+  return { pid, pidStart: processStart(pid) ?? 0 }
+}
+
 export function isAlive(process: ProcessName): boolean {
   return processStart(process.pid) === process.pidStart
 }

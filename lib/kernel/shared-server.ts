@@ -1,8 +1,8 @@
 import { linkSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { bootId, packageVersion, systemCode, textOf } from '../base/index.ts'
-import { supervisor } from './device.ts'
-import { isAlive, processStart } from './processes.ts'
+import { supervisorName } from './device.ts'
+import { isAlive, processNamed } from './processes.ts'
 import { type KeyOwner, ownersOfKey } from './registry.ts'
 import { prepareRuntimeDir, runtimeDir } from './runtime-dir.ts'
 
@@ -68,9 +68,10 @@ export function joinSocketPath(key: string): string {
 export function claimServer(key: string): boolean {
   const path = join(prepareRuntimeDir(), `${key}.server`)
   const boot = bootId()
-  const self: KeyOwner[] = [{ pid: process.pid, pidStart: processStart(process.pid) ?? 0, boot }]
-  const parent = supervisor()
-  if (parent !== undefined) self.push({ pid: parent, pidStart: processStart(parent) ?? 0, boot })
+  const parent = supervisorName()
+  const self = [processNamed(process.pid), parent].flatMap((one): KeyOwner[] =>
+    one === undefined ? [] : [{ ...one, boot }],
+  )
   const temp = `${path}.${process.pid}.tmp`
   writeFileSync(temp, JSON.stringify(self), { mode: 0o600 })
   try {
@@ -78,7 +79,7 @@ export function claimServer(key: string): boolean {
       if (tryLink(temp, path)) return true
       const owners = ownersOfKey(path)
       // A supervisor that still lives brings a server back, which may be this one.
-      if (owners.some((owner) => owner.pid === process.pid || owner.pid === parent)) rmSync(path, { force: true })
+      if (owners.some((owner) => owner.pid === process.pid || owner.pid === parent?.pid)) rmSync(path, { force: true })
       else if (owners.some(isAlive)) return false
       // Two that see this at once end with two servers, of which one is found.
       else rmSync(path, { force: true })
