@@ -15,7 +15,7 @@ export interface DispatcherOptions {
 
 /**
  * Undici's pool of connections, through the proxies of the environment (`http_proxy`, `https_proxy`, `no_proxy`, in both cases).
- * Loaded when first needed: it is 27 MB of memory. Throws FLIST_USAGE where a proxy is no URL.
+ * Loaded with the first store that needs it: it is 27 MB of memory. Throws FLIST_USAGE where a proxy is no URL.
  */
 export async function openDispatcher(options: DispatcherOptions): Promise<Dispatcher> {
   const { timeoutMs, connections = LIMITS.connectionsPerStore, tls } = options

@@ -22,16 +22,17 @@ export interface Refused {
 /** Requests for blocks over HTTP, as every web store needs them. */
 export class WebClient {
   readonly #name: string
-  readonly #timeoutMs: number
-  readonly #tls: SecureContext | undefined
-  #dispatcher: Promise<Dispatcher> | undefined
+  readonly #dispatcher: Dispatcher
   #closed = false
 
-  /** `name` is the store's, without secrets. */
-  constructor(name: string, timeoutMs: number, tls?: SecureContext) {
+  private constructor(name: string, dispatcher: Dispatcher) {
     this.#name = name
-    this.#timeoutMs = timeoutMs
-    this.#tls = tls
+    this.#dispatcher = dispatcher
+  }
+
+  /** `name` is the store's, without secrets. Loads the HTTP client, connects nowhere. Throws FLIST_USAGE where a proxy is no URL. */
+  static async open(name: string, timeoutMs: number, tls?: SecureContext): Promise<WebClient> {
+    return new WebClient(name, await openDispatcher({ timeoutMs, tls }))
   }
 
   /**
@@ -41,7 +42,7 @@ export class WebClient {
   async get(url: URL, headers: Record<string, string>, signal: AbortSignal): Promise<Buffer | Refused> {
     if (signal.aborted) throw abortError(signal, this.#name)
     try {
-      const dispatcher = await this.#open()
+      const dispatcher = this.#open()
       const { pathname, search, origin } = url
       const answer = await dispatcher.request({ origin, path: pathname + search, method: 'GET', headers, signal })
       if (answer.statusCode === 200) return await this.#body(answer)
@@ -62,7 +63,7 @@ export class WebClient {
   ): Promise<Refused> {
     if (signal.aborted) throw abortError(signal, this.#name)
     try {
-      const dispatcher = await this.#open()
+      const dispatcher = this.#open()
       const { pathname, search, origin } = url
       const request = { origin, path: pathname + search, method, headers, body: body ?? null, signal }
       const answer = await dispatcher.request(request)
@@ -88,14 +89,11 @@ export class WebClient {
 
   async close(): Promise<void> {
     this.#closed = true
-    const dispatcher = await this.#dispatcher?.catch(() => undefined)
-    await dispatcher?.destroy()
+    await this.#dispatcher.destroy()
   }
 
-  #open(): Promise<Dispatcher> {
-    if (this.#closed)
-      return Promise.reject(storeError('FLIST_STORE_UNREACHABLE', this.#name, 'it was closed', UNREACHABLE_HINT))
-    this.#dispatcher ??= openDispatcher({ timeoutMs: this.#timeoutMs, tls: this.#tls })
+  #open(): Dispatcher {
+    if (this.#closed) throw storeError('FLIST_STORE_UNREACHABLE', this.#name, 'it was closed', UNREACHABLE_HINT)
     return this.#dispatcher
   }
 

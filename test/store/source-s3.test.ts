@@ -92,7 +92,7 @@ void t.test('keys, buckets, prefixes and regions', { skip: NO_S3, timeout: 600_0
       region: '',
       origin: 'a test',
     })
-    const client = new WebClient(store.name, 5000)
+    const client = await WebClient.open(store.name, 5000)
     const source = new S3Source(store, { client, credentials, now: () => Date.now() - 3 * 3_600_000 })
     t.teardown(() => source[Symbol.asyncDispose]())
     t.match(await failure(source), {
@@ -208,7 +208,7 @@ void t.test('keys that have expired are looked up again', async (t) => {
   const store = parseStoreUrl(url, '/')
   let asked = 0
   const credentials = async (): Promise<undefined> => void (asked += 1)
-  const source = new S3Source(store, { client: new WebClient(store.name, 2000), credentials })
+  const source = new S3Source(store, { client: await WebClient.open(store.name, 2000), credentials })
   t.teardown(() => source[Symbol.asyncDispose]())
   t.match(await failure(source), { message: /ExpiredToken/ })
   t.ok(await source.get(id, NEVER))
@@ -227,7 +227,7 @@ void t.test('no read fails when keys have expired and others are there', async (
   let sessionToken = 'old'
   const credentials = (): Promise<S3Credentials> =>
     Promise.resolve({ accessKey: 'a', secretKey: 'b', sessionToken, region: '', origin: 'a test' })
-  const source = new S3Source(store, { client: new WebClient(store.name, 2000), credentials })
+  const source = new S3Source(store, { client: await WebClient.open(store.name, 2000), credentials })
   t.teardown(() => source[Symbol.asyncDispose]())
   t.ok(await source.get(id, NEVER))
   sessionToken = 'new'
