@@ -58,10 +58,12 @@ async function open(t: Test, url: string, trusted = true): Promise<BlockSource> 
 }
 
 async function failure(t: Test, url: string): Promise<unknown> {
-  const error: unknown = await (await open(t, url)).get(id, NEVER).then(
-    () => new Error('it gave the block'),
-    (thrown: unknown) => thrown,
-  )
+  const error: unknown = await open(t, url)
+    .then((source) => source.get(id, NEVER))
+    .then(
+      () => new Error('it gave the block'),
+      (thrown: unknown) => thrown,
+    )
   t.notMatch(inspect(error, { depth: 20, showHidden: true }), 'hunter2')
   return error
 }
