@@ -5,7 +5,7 @@ import { manPages } from './bin/man-pages.ts'
 import { Output } from './bin/output.ts'
 import { buildProgram } from './bin/program.ts'
 import { packageVersion } from './lib/base/index.ts'
-import { bundleLibrary, bundleProgram } from './scripts/bundle.ts'
+import { bundleLibrary, bundleProgram, bundleThreads } from './scripts/bundle.ts'
 
 /*
  * What is published, into dist/ or the folder that is named: the program, the library and its threads, types. Bundled, because
@@ -15,6 +15,7 @@ const root = import.meta.dirname
 const out = resolve(process.argv[2] ?? join(root, 'dist'))
 rmSync(out, { recursive: true, force: true })
 await bundleLibrary(root, out)
+await bundleThreads(root, out)
 await bundleProgram(root, out)
 const tsc = join(root, 'node_modules/.bin/tsc')
 execFileSync(tsc, ['-p', 'tsconfig.build.json', '--outDir', join(out, 'types')], { cwd: root, stdio: 'inherit' })

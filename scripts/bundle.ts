@@ -15,32 +15,57 @@ const SHARED = {
 /** Packages that are part of the program. Their licences lie beside it. */
 const INLINED = ['commander']
 
-/** What an ES module has; and a clock, where the global one loads 2 ms of modules to measure more than we ask. */
-const BANNER = `const fileUrl = process.getBuiltinModule('node:url').pathToFileURL(__filename).href
-function millisecondsNow() {
+/** What an ES module has. */
+const FILE_URL = "const fileUrl = process.getBuiltinModule('node:url').pathToFileURL(__filename).href"
+const OF_MODULES = { 'import.meta.url': 'fileUrl', 'import.meta.dirname': '__dirname' }
+
+/** Packages by `require`, which is quicker; and of an `import()` in what bin/launch.ts compiles Node warns on stderr. */
+const BY_REQUIRE = { 'dynamic-import': false }
+
+/** A clock, where the global one loads 2 ms of modules to measure more than we ask. */
+const CLOCK = `function millisecondsNow() {
   const [seconds, nanoseconds] = process.hrtime()
   return seconds * 1e3 + nanoseconds / 1e6
 }`
 
-/** The library, for others to import, and the threads that it starts: they are named beside the file that starts them. */
+const THREADS = [
+  'lib/commands/fetch-thread.ts',
+  'lib/commands/compile-thread.ts',
+  'lib/store/decode-worker.ts',
+  'lib/store/block-worker.ts',
+  'lib/make/unpack/maker-worker.ts',
+]
+
+/** The library, for others to import. */
 export async function bundleLibrary(root: string, out: string): Promise<void> {
   await build({
     ...SHARED,
     absWorkingDir: root,
     outdir: out,
     entryNames: '[name]',
-    entryPoints: [
-      'lib/index.ts',
-      'lib/commands/fetch-thread.ts',
-      'lib/commands/compile-thread.ts',
-      'lib/store/decode-worker.ts',
-      'lib/store/block-worker.ts',
-      'lib/make/unpack/maker-worker.ts',
-    ],
+    entryPoints: ['lib/index.ts'],
     splitting: true,
     format: 'esm',
     chunkNames: '[name]-[hash]',
   })
+}
+
+/** What library and program start as threads, beside the file that starts them: one file each, as the program is. */
+export async function bundleThreads(root: string, out: string): Promise<void> {
+  const options = {
+    ...SHARED,
+    absWorkingDir: root,
+    outdir: out,
+    entryNames: '[name]',
+    outExtension: { '.js': '.cjs' },
+    entryPoints: THREADS,
+    define: OF_MODULES,
+    banner: { js: FILE_URL },
+    logOverride: { 'import-is-undefined': 'error' },
+    plugins: [bareKoffi(root)],
+  } satisfies BuildOptions
+  const plugins = [...options.plugins, await lateBuiltins(options)]
+  await build({ ...options, supported: BY_REQUIRE, format: 'cjs', plugins })
 }
 
 /**
@@ -53,15 +78,13 @@ export async function bundleProgram(root: string, out: string): Promise<void> {
     absWorkingDir: root,
     outdir: out,
     entryPoints: ['bin/flistfs.ts'],
-    define: { 'import.meta.url': 'fileUrl', 'import.meta.dirname': '__dirname', 'performance.now': 'millisecondsNow' },
-    banner: { js: BANNER },
+    define: { ...OF_MODULES, 'performance.now': 'millisecondsNow' },
+    banner: { js: `${FILE_URL}\n${CLOCK}` },
     logOverride: { 'import-is-undefined': 'error' },
     plugins: [inlined(INLINED, root), bareKoffi(root)],
   } satisfies BuildOptions
   const plugins = [...options.plugins, await lateBuiltins(options)]
-  // Packages by `require`: of an `import()` in what bin/launch.ts compiles Node warns on stderr.
-  const supported = { 'dynamic-import': false }
-  const { outputFiles } = await build({ ...options, supported, format: 'cjs', plugins, write: false })
+  const { outputFiles } = await build({ ...options, supported: BY_REQUIRE, format: 'cjs', plugins, write: false })
   const program = outputFiles.map(({ contents }) => Buffer.from(contents))
   const [text] = program
   // One file, of ASCII: it is read as Latin-1.

@@ -11,4 +11,5 @@ export interface CompileThreadData {
 
 /** Compiles an archive beside a thread that serves others. */
 const { archivePath, cacheDir, digest } = workerData as CompileThreadData
-await locateIndex(archivePath, { cacheDir, digest }, AbortSignal.timeout(LIMITS.compileWaitMs))
+// What it throws ends the thread. No `await` out here: what is published is CommonJS.
+void locateIndex(archivePath, { cacheDir, digest }, AbortSignal.timeout(LIMITS.compileWaitMs))

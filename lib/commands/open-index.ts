@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
+import { threadUrl } from '../base/index.ts'
 import { type FlistIndex, indexPathOf, openIndex } from '../flist/index.ts'
 import type { ServeWords } from '../kernel/index.ts'
 import type { CompileThreadData } from './compile-thread.ts'
@@ -14,13 +15,8 @@ export async function openAgain(words: Omit<ServeWords, 'logLevel'>): Promise<Fl
     return openIndex(words.indexPath, digest)
   } catch {
     const data: CompileThreadData = { archivePath, cacheDir, digest }
-    const ending = once(new Worker(threadUrl('compile-thread'), { workerData: data }), 'exit')
+    const ending = once(new Worker(threadUrl('compile-thread', import.meta.url), { workerData: data }), 'exit')
     await ending
     return openIndex(indexPathOf(cacheDir, digest), digest)
   }
-}
-
-/** A thread's file keeps its ending: `.ts` in the source, `.js` when published. */
-export function threadUrl(name: string): URL {
-  return new URL(`./${name}.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url)
 }

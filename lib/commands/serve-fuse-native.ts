@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { FlistError, Log, openAtEnd } from '../base/index.ts'
+import { FlistError, Log, openAtEnd, threadUrl } from '../base/index.ts'
 import { type FlistIndex, openIndex } from '../flist/index.ts'
 import {
   Counters,
@@ -24,7 +24,6 @@ import {
 import { exitNow, MNT, notifyManager, watchdogEveryMs } from '../system/index.ts'
 import { BlockTable, CachedReads, SegmentFiles, Tree } from '../vfs/index.ts'
 import type { FetchMountData } from './fetch-mount.ts'
-import { threadUrl } from './open-index.ts'
 
 /** Milliseconds. */
 const HOUSEKEEP_EVERY_MS = 10_000
@@ -74,7 +73,7 @@ export async function serveByFuseNative(options: ServeOptions): Promise<number> 
     trace: trace.memory,
     logLevel: log.memory,
   }
-  const client = new FetchClient(threadUrl('fetch-thread'))
+  const client = new FetchClient(threadUrl('fetch-thread', import.meta.url))
   const fetch = client.add({ data, log, onLost: () => undefined })
   const tree = new Tree(index)
   const reads = new CachedReads(index, table, files)

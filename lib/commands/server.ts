@@ -1,4 +1,4 @@
-import { describeError, FlistError } from '../base/index.ts'
+import { describeError, FlistError, threadUrl } from '../base/index.ts'
 import { openIndex } from '../flist/index.ts'
 import {
   canResend,
@@ -16,7 +16,6 @@ import { exitNow, notifyManager, watchdogEveryMs } from '../system/index.ts'
 import { SegmentFiles } from '../vfs/index.ts'
 import type { JoinDoor } from './join-door.ts'
 import type { MountPlace, MountPlan } from './mount-plan.ts'
-import { threadUrl } from './open-index.ts'
 import { OwnProgram } from './own-program.ts'
 import { ServedMount, type ServerShare } from './served-mount.ts'
 
@@ -29,13 +28,14 @@ const FETCH_AFTER_MS = 50
 /** Milliseconds that another server has to come, before the supervisor is asked for one again. */
 const SUCCEED_MS = 10_000
 
+const FETCH_THREAD = threadUrl('fetch-thread', import.meta.url)
 /** As it was when this was loaded: an archive may be fetched for minutes before there is a server. */
-const PROGRAM = new OwnProgram(process.argv[1] ?? '', threadUrl('fetch-thread'))
+const PROGRAM = new OwnProgram(process.argv[1] ?? '', FETCH_THREAD)
 
 /** The process that serves mounts: one, or all of the same circumstances. It ends with its last mount. */
 export class Server implements ServerShare {
   readonly key: string | undefined
-  readonly fetch = new FetchClient(threadUrl('fetch-thread'), () => PROGRAM.isReplaced && this.#handOver())
+  readonly fetch = new FetchClient(FETCH_THREAD, () => PROGRAM.isReplaced && this.#handOver())
   readonly frames = makeFrames()
   readonly files: SegmentFiles
   readonly #session = new Session()

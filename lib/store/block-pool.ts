@@ -1,4 +1,5 @@
 import { availableParallelism } from 'node:os'
+import { threadUrl } from '../base/index.ts'
 import type { BlockJob, BlockReply, BlockThreadData } from './block-jobs.ts'
 import { ThreadLanes } from './thread-lanes.ts'
 
@@ -14,9 +15,7 @@ export class BlockPool {
 
   /** `threads`: one a core by default. */
   constructor(data: BlockThreadData, threads = Math.min(THREADS_MAX, availableParallelism())) {
-    // TypeScript does not rewrite URLs: the published file ends in .js.
-    const suffix = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
-    const url = new URL(`./block-worker.${suffix}`, import.meta.url)
+    const url = threadUrl('block-worker', import.meta.url)
     this.#lanes = new ThreadLanes({ url, name: 'flistfs-blocks', threads, data, purpose: 'make blocks' })
   }
 

@@ -172,9 +172,13 @@ function answer(job: BlockJob): void {
   }
 }
 
-await prepareCodec()
-port.on('message', (job: BlockJob | 'close') => {
-  if (job !== 'close') return answer(job)
-  for (const { sink } of sinks) sink.close()
-  port.close()
-})
+async function main(): Promise<void> {
+  await prepareCodec()
+  port.on('message', (job: BlockJob | 'close') => {
+    if (job !== 'close') return answer(job)
+    for (const { sink } of sinks) sink.close()
+    port.close()
+  })
+}
+
+void main()

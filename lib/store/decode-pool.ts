@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
-import { FlistError, LIMITS, type FlistErrorCode } from '../base/index.ts'
+import { FlistError, LIMITS, threadUrl, type FlistErrorCode } from '../base/index.ts'
 import { BUSY_THREAD } from '../system/index.ts'
 import { codecReady, prepareCodec } from './codec-tools.ts'
 import { decodeBlock } from './codec.ts'
@@ -73,9 +73,7 @@ export class DecodePool {
   constructor(options: DecodePoolOptions = {}) {
     this.#workers = options.workers ?? Math.min(WORKERS_MAX, Math.max(1, availableParallelism() - 1))
     this.#offloadBytesMin = options.offloadBytesMin ?? OFFLOAD_BYTES_MIN
-    // TypeScript does not rewrite URLs: the published file ends in .js.
-    const suffix = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
-    this.#url = options.workerUrl ?? new URL(`./decode-worker.${suffix}`, import.meta.url)
+    this.#url = options.workerUrl ?? threadUrl('decode-worker', import.meta.url)
   }
 
   /**

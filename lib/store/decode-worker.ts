@@ -28,9 +28,13 @@ function answer(job: DecodeJob): void {
   }
 }
 
-await prepareCodec()
-port.on('message', (job: DecodeJob | 'close') => {
-  if (job === 'close') port.close()
-  else answer(job)
-})
-port.postMessage('ready')
+async function main(): Promise<void> {
+  await prepareCodec()
+  port.on('message', (job: DecodeJob | 'close') => {
+    if (job === 'close') port.close()
+    else answer(job)
+  })
+  port.postMessage('ready')
+}
+
+void main()

@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os'
 import { setImmediate } from 'node:timers/promises'
+import { threadUrl } from '../../base/index.ts'
 import type { FlistIndex } from '../../flist/index.ts'
 import { type LocalRoute, prepareCodec, ThreadLanes } from '../../store/index.ts'
 import { FileMaker, type MakerJob, type MakerResult } from './file-maker.ts'
@@ -59,9 +60,7 @@ class MakerPool implements Making {
   readonly #lanes: ThreadLanes<MakerJob, MakerResult>
 
   constructor(content: LocalContent, digest: string) {
-    // TypeScript does not rewrite URLs: the published file ends in .js.
-    const suffix = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
-    const url = new URL(`./maker-worker.${suffix}`, import.meta.url)
+    const url = threadUrl('maker-worker', import.meta.url)
     const threads = Math.min(THREADS_MAX, availableParallelism())
     const data = { ...content, digest }
     this.#lanes = new ThreadLanes({ url, name: 'flistfs-files', threads, data, purpose: 'make files' })

@@ -11,10 +11,8 @@ invariant(parentPort !== null, 'maker-worker.ts runs in a worker thread')
 const port = parentPort
 const { indexPath, digest, routes } = workerData as LocalContent & { readonly digest: string }
 const index = openIndex(indexPath, digest)
-await prepareCodec()
-const maker = new FileMaker(index, routes)
 
-function answer(job: MakerJob & { readonly number: number }): LaneReply<MakerResult> {
+function answer(maker: FileMaker, job: MakerJob & { readonly number: number }): LaneReply<MakerResult> {
   const { number } = job
   try {
     return { number, ...maker.run(job) }
@@ -23,9 +21,15 @@ function answer(job: MakerJob & { readonly number: number }): LaneReply<MakerRes
   }
 }
 
-port.on('message', (job: (MakerJob & { readonly number: number }) | 'close') => {
-  if (job !== 'close') return port.postMessage(answer(job))
-  maker[Symbol.dispose]()
-  index.close()
-  port.close()
-})
+async function main(): Promise<void> {
+  await prepareCodec()
+  const maker = new FileMaker(index, routes)
+  port.on('message', (job: (MakerJob & { readonly number: number }) | 'close') => {
+    if (job !== 'close') return port.postMessage(answer(maker, job))
+    maker[Symbol.dispose]()
+    index.close()
+    port.close()
+  })
+}
+
+void main()
