@@ -4,6 +4,7 @@ import {
   askControl,
   type ControlRequest,
   controlSocketPath,
+  hintInstead,
   isAlive,
   isMountOf,
   listMounts,
@@ -17,14 +18,14 @@ const LISTEN_MS = 20_000
 const POLL_MS = 20
 
 /** The mount that is seen at a folder, or one of ours below another's. Throws FLIST_NOT_MOUNTED. */
-export function findMount(directory: string): MountListing {
+export async function findMount(directory: string): Promise<MountListing> {
   const mounts = readMounts()
-  const top = mountNamed(mounts, directory)
+  const top = await mountNamed(mounts, directory)
   const there = listMounts(mounts).filter((listing) => listing.directory === top?.directory)
   const found = there.find((listing) => top !== undefined && isMountOf(top, listing)) ?? there.at(-1)
   if (found !== undefined) return found
   throw new FlistError('FLIST_NOT_MOUNTED', `Cannot show "${directory}": no archive is mounted there`, {
-    hint: 'See `flistfs list` for what is mounted',
+    hint: hintInstead(mounts, directory),
   })
 }
 

@@ -1,4 +1,5 @@
 import { realpathSync, statSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { FlistError, systemCode, systemReason } from '../base/index.ts'
 import {
   clearDead,
@@ -10,6 +11,7 @@ import {
   type MountListing,
   nameUsers,
   readMounts,
+  runSoon,
 } from '../kernel/index.ts'
 
 /** Milliseconds. */
@@ -36,7 +38,7 @@ export async function freeDirectory(
   let revived: MountListing | undefined
   // First by its name alone: whoever looks at the folder waits for the mount that it lies in.
   for (const find of [mountAbove, mountNamed]) {
-    const top = find(mounts, name)
+    const top = await find(mounts, name)
     const orphan = top && orphanOf(mounts, top)
     if (orphan !== undefined) {
       await (await import('./upgrade.ts')).adopt(orphan, signal)
@@ -49,7 +51,7 @@ export async function freeDirectory(
     const users = await clearDead(mounts, name, isDisconnected)
     if (users === undefined) {
       if (isDisconnected) throw notOurs(name)
-      const top = mountNamed(mounts, name)
+      const top = await mountNamed(mounts, name)
       if (top?.type.startsWith('fuse') === true) await waitForAnswer(name, top)
       const path = checkDirectory(name)
       if (path !== undefined) return { path, revived: revived?.directory === path ? revived : undefined }
@@ -71,9 +73,7 @@ function notOurs(name: string): FlistError {
 
 /** Whoever looks at a mount that nobody serves waits for ever, so another process looks first, which can be killed. */
 async function waitForAnswer(name: string, { directory }: MountEntry): Promise<void> {
-  const { spawnSync } = await import('node:child_process')
-  const { error } = spawnSync('sh', ['-c', '[ -d "$1" ]', 'sh', name], { timeout: ANSWER_MS, killSignal: 'SIGKILL' })
-  if (systemCode(error) !== 'ETIMEDOUT') return
+  if ((await runSoon('sh', ['-c', '[ -d "$1" ]', 'sh', resolve(name)], ANSWER_MS)) !== undefined) return
   throw new FlistError('FLIST_MOUNT_FAILED', `Cannot mount on "${name}": nobody answers for the mount that is there`, {
     hint: `Unmount it first: umount -l ${directory}`,
   })

@@ -11,7 +11,7 @@ export async function setLogLevel(
   level: LogLevel,
   signal: AbortSignal,
 ): Promise<{ directory: string; level: string; before: string; isHeard: boolean }> {
-  const listing = findMount(directory)
+  const listing = await findMount(directory)
   const answer = await askMount(listing, { op: 'log-level', level }, signal)
   return { directory: listing.directory, isHeard: true, ...(answer as { level: string; before: string }) }
 }
@@ -22,7 +22,7 @@ export async function setTrace(
   file: string | undefined,
   signal: AbortSignal,
 ): Promise<{ directory: string; trace: string | null }> {
-  const listing = findMount(directory)
+  const listing = await findMount(directory)
   const request = { op: 'trace', file: file === undefined ? null : resolve(file) }
   const answer = await askMount(listing, request, signal)
   return { directory: listing.directory, ...(answer as { trace: string | null }) }

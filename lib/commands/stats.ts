@@ -28,7 +28,7 @@ export type MountStats =
 /** One mount's numbers, or all mounts' with the failures among them. Throws FLIST_NOT_MOUNTED, and for one mount what asking throws. */
 export async function stats(directory: string | undefined, signal: AbortSignal): Promise<MountStats[]> {
   if (directory === undefined) return Promise.all(listMounts().map((listing) => askOrExplain(listing, signal)))
-  return [await ask(findMount(directory), signal)]
+  return [await ask(await findMount(directory), signal)]
 }
 
 async function ask(listing: MountListing, signal: AbortSignal): Promise<MountStats> {

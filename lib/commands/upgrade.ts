@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { FlistError } from '../base/index.ts'
 import {
+  hintInstead,
   isAlive,
   listMounts,
   mountNamed,
@@ -34,11 +35,11 @@ export interface UpgradeFailure {
 /** Puts the program that is on the disk now in the place of a mount's server; nothing is unmounted. Throws what `upgradeAll` collects. */
 export async function upgrade(directory: string, signal: AbortSignal): Promise<UpgradeResult[]> {
   const mounts = readMounts()
-  const at = mountNamed(mounts, directory)?.directory
+  const at = (await mountNamed(mounts, directory))?.directory
   const found = standing(mounts).filter((listing) => listing.directory === at)
   if (found.length === 0) {
     throw new FlistError('FLIST_NOT_MOUNTED', `Cannot upgrade "${directory}": no archive is mounted there`, {
-      hint: 'See `flistfs list` for what is mounted',
+      hint: hintInstead(mounts, directory),
     })
   }
   const { results, failures } = await upgradeEach(found, signal)

@@ -1,12 +1,16 @@
-import { lstatSync, readlinkSync } from 'node:fs'
-import { join, resolve } from 'node:path'
-import { FlistError, systemCode, wordBytes, wordOf } from '../base/index.ts'
-import { listMounts, type MountListing, passingChangesDir } from '../kernel/index.ts'
+import { lstatSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { FlistError, wordBytes } from '../base/index.ts'
+import {
+  followName,
+  listMounts,
+  type MountListing,
+  passingChangesDir,
+  readMounts,
+  realpathSoon,
+} from '../kernel/index.ts'
 import { askMount } from './ask-mount.ts'
 import type { WhyAnswer } from './why-answer.ts'
-
-/** As many as the kernel follows. */
-const LINKS_MAX = 40
 
 export interface WhyResult extends WhyAnswer {
   readonly directory: string
@@ -19,59 +23,34 @@ export interface WhyResult extends WhyAnswer {
  * no mount, FLIST_USAGE where it is not in the archive, and what asking throws.
  */
 export async function why(path: string, signal: AbortSignal): Promise<WhyResult> {
-  const { listing, rest } = locate(path, listMounts())
+  const { listing, rest } = await locate(path)
   const answer = (await askMount(listing, { op: 'why', path: wordBytes(rest).toString('hex') }, signal)) as WhyAnswer
   return { directory: listing.directory, ...answer, changed: isChanged(listing, answer) }
 }
 
-/** Goes along the path and follows links, up to the first folder where one of our mounts is. */
-export function locate(
-  path: string,
-  mounts: readonly MountListing[],
-): { readonly listing: MountListing; readonly rest: string } {
-  const left = resolve(path).split('/').filter(Boolean).toReversed()
-  let at = '/'
-  let links = 0
-  for (;;) {
-    const here = at
-    const listing = mounts.findLast(({ directory }) => directory === here)
-    if (listing !== undefined) return { listing, rest: left.toReversed().join('/') }
-    const name = left.pop()
-    if (name === undefined) break
-    if (name === '..') {
-      at = resolve(at, '..')
-      continue
-    }
-    const next = join(at, name)
-    // A mount that hangs must not be asked whether it is a link.
-    const target = mounts.some(({ directory }) => directory === next) ? undefined : linkAt(next)
-    if (target === undefined) {
-      at = next
-      continue
-    }
-    links += 1
-    if (links > LINKS_MAX) break
-    if (target.startsWith('/')) at = '/'
-    left.push(
-      ...target
-        .split('/')
-        .filter((part) => part !== '' && part !== '.')
-        .toReversed(),
-    )
-  }
+/** Follows links up to a folder where one of our mounts is. */
+async function locate(path: string): Promise<{ readonly listing: MountListing; readonly rest: string }> {
+  const mounts = readMounts()
+  const listings = listMounts(mounts)
+  const { path: followed, isWhole } = followName(mounts, path)
+  const found = placeIn(listings, followed) ?? (isWhole ? undefined : placeIn(listings, await realpathSoon(followed)))
+  if (found !== undefined) return found
   throw new FlistError('FLIST_NOT_MOUNTED', `Cannot explain "${path}": it is on no mount of ours`, {
     hint: 'See `flistfs list` for what is mounted',
   })
 }
 
-function linkAt(path: string): string | undefined {
-  try {
-    const bytes = wordBytes(path)
-    return lstatSync(bytes).isSymbolicLink() ? wordOf(readlinkSync(bytes, 'buffer')) : undefined
-  } catch (error) {
-    if (['ENOENT', 'ENOTDIR', 'EACCES', 'EINVAL'].includes(systemCode(error))) return undefined
-    throw new FlistError('FLIST_SYSTEM', `Cannot look at "${path}"`, { cause: error })
+function placeIn(
+  listings: readonly MountListing[],
+  path: string | undefined,
+): { readonly listing: MountListing; readonly rest: string } | undefined {
+  for (let at = path ?? '/'; path !== undefined; at = dirname(at)) {
+    const folder = at
+    const listing = listings.findLast(({ directory }) => directory === folder)
+    if (listing !== undefined) return { listing, rest: path.slice(folder === '/' ? 1 : folder.length + 1) }
+    if (at === '/') break
   }
+  return undefined
 }
 
 function isChanged({ rw, cacheDir, id }: MountListing, answer: WhyAnswer): boolean {

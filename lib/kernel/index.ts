@@ -1,8 +1,9 @@
 export { claimOrphan } from './claim-orphan.ts'
 export { askControl, reviveError, serveControl } from './control.ts'
 export type { ControlHandler, ControlRequest, ControlServer } from './control.ts'
-export { mountAbove, mountNamed, MOUNT_TYPE, readMounts, topMount } from './mount-info.ts'
+export { MOUNT_TYPE, readMounts, topMount } from './mount-info.ts'
 export type { MountEntry } from './mount-info.ts'
+export { followName, hintInstead, mountAbove, mountNamed, realpathSoon } from './mount-names.ts'
 export { describeUsers, findUsersOfEach, nameUsers } from './mount-users.ts'
 export type { MountUsers, ProcessOnTop } from './mount-users.ts'
 export type { MountOnTop } from './mounts-on.ts'
@@ -20,6 +21,7 @@ export {
   registerMount,
   unregisterMount,
 } from './registry.ts'
+export { runSoon } from './run-soon.ts'
 export { prepareRuntimeDir, runtimeDir } from './runtime-dir.ts'
 export { withSocketPath } from './socket-path.ts'
 export type { MountListing, MountRecord, MountState } from './registry.ts'

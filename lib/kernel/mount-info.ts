@@ -1,5 +1,4 @@
-import { readFileSync, realpathSync } from 'node:fs'
-import { basename, dirname, join, resolve } from 'node:path'
+import { readFileSync } from 'node:fs'
 
 /** One line of /proc/self/mountinfo (proc_pid_mountinfo(5)). Paths are as the kernel says them, unescaped. */
 export interface MountEntry {
@@ -66,34 +65,4 @@ export function unescapeOctal(text: string): string {
 /** The mount that is seen at `directory`: the last one made there. */
 export function topMount(mounts: readonly MountEntry[], directory: string): MountEntry | undefined {
   return mounts.findLast((entry) => entry.directory === directory)
-}
-
-/** The mount that a path lies in, or stands at, as far as its name tells: nothing is touched. */
-export function mountAbove(mounts: readonly MountEntry[], name: string): MountEntry | undefined {
-  for (let path = resolve(name); ; path = dirname(path)) {
-    const found = topMount(mounts, path)
-    if (found !== undefined || path === '/') return found
-  }
-}
-
-/**
- * The mount at a directory as a user names it. The directory itself is touched only where nothing is mounted at what it says: a mount
- * whose server is dead or hangs fails or hangs whoever looks at it.
- */
-export function mountNamed(mounts: readonly MountEntry[], name: string): MountEntry | undefined {
-  const path = resolve(name)
-  const parent = tryRealpath(dirname(path))
-  const named =
-    topMount(mounts, path) ?? (parent === undefined ? undefined : topMount(mounts, join(parent, basename(path))))
-  if (named) return named
-  const whole = tryRealpath(path)
-  return whole === undefined ? undefined : topMount(mounts, whole)
-}
-
-function tryRealpath(path: string): string | undefined {
-  try {
-    return realpathSync(path)
-  } catch {
-    return undefined
-  }
 }

@@ -2,7 +2,8 @@ import { readdirSync, readlinkSync, writeFileSync } from 'node:fs'
 import { describeError, ERRNO, errnoName, FlistError } from '../base/index.ts'
 import { MNT, mount } from '../system/index.ts'
 import { takeAway } from './device-user.ts'
-import { MOUNT_TYPE, type MountEntry, mountNamed, readMounts } from './mount-info.ts'
+import { MOUNT_TYPE, type MountEntry, readMounts } from './mount-info.ts'
+import { hintInstead, mountNamed } from './mount-names.ts'
 import { findUsers, type MountUsers, nameUsers, NOBODY } from './mount-users.ts'
 import { isAlive, signalProcess, waitForEnd } from './processes.ts'
 import { forgetMount, isMountOf, isServed, lastProcess, listMounts, type MountListing } from './registry.ts'
@@ -38,10 +39,10 @@ interface Found {
 
 /**
  * Takes a mount away, the overlay of a writable one too, and waits until its server has ended. Works on a mount whose server is
- * dead or hangs: it never touches the directory itself. Throws FLIST_NOT_MOUNTED, FLIST_MOUNT_FAILED (busy), FLIST_NOT_PERMITTED.
+ * dead or hangs, and on any path inside: it never touches the directory itself. Throws FLIST_NOT_MOUNTED, FLIST_MOUNT_FAILED (busy), FLIST_NOT_PERMITTED.
  */
 export async function unmount(name: string, options: UnmountOptions, signal: AbortSignal): Promise<UnmountResult> {
-  const { entry, connection, record } = findMount(name)
+  const { entry, connection, record } = await findMount(name)
   const leaves = options.lazy || options.force
   const users = leaves ? findUsers(entry, record?.state === 'dead') : NOBODY
   if (options.force) abortConnection(connection)
@@ -50,19 +51,20 @@ export async function unmount(name: string, options: UnmountOptions, signal: Abo
   return { directory: entry.directory, ended, users }
 }
 
-function findMount(name: string): Found {
+async function findMount(name: string): Promise<Found> {
   const mounts = readMounts()
-  const top = mountNamed(mounts, name)
-  if (top === undefined) throw notOurs(name, 'nothing is mounted there')
+  const top = await mountNamed(mounts, name)
+  if (top === undefined) throw notOurs(mounts, name, 'nothing is mounted there')
   const record = listMounts(mounts).find((listing) => isMountOf(top, listing))
   // An overlay that no record of ours names is somebody else's, even over our mount.
-  if (record === undefined && top.type !== MOUNT_TYPE) throw notOurs(name, `the ${top.type} mounted there is not ours`)
+  if (record === undefined && top.type !== MOUNT_TYPE)
+    throw notOurs(mounts, name, `the ${top.type} mounted there is not ours`)
   return { entry: top, connection: record?.connection ?? top.minor, record }
 }
 
-function notOurs(name: string, why: string): FlistError {
+function notOurs(mounts: readonly MountEntry[], name: string, why: string): FlistError {
   return new FlistError('FLIST_NOT_MOUNTED', `Cannot unmount "${name}": ${why}`, {
-    hint: 'See `flistfs list` for what is mounted',
+    hint: hintInstead(mounts, name),
   })
 }
 
@@ -99,7 +101,7 @@ export async function clearDead(
   directory: string,
   isDisconnected: boolean,
 ): Promise<MountUsers | undefined> {
-  const top = mountNamed(mounts, directory)
+  const top = await mountNamed(mounts, directory)
   if (top === undefined) return undefined
   const record = listMounts(mounts).find((listing) => isMountOf(top, listing))
   if (record === undefined ? !isDisconnected || top.type !== MOUNT_TYPE : record.state !== 'dead') return undefined

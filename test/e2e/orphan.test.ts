@@ -121,3 +121,41 @@ mountTest(
     t.strictSame(await listed(lab), [])
   },
 )
+
+mountTest('verbs that name a path inside a mount which nobody serves answer', {}, async (t, lab) => {
+  const asked = async (path: string, at: string, verbs = ['umount']): Promise<void> => {
+    for (const verb of verbs) {
+      const words =
+        verb === 'log-level' ? [verb, path, 'info'] : verb === 'trace' ? [verb, path, '--off'] : [verb, path]
+      const done = await lab.flistfs(words, { timeoutMs: 30_000 })
+      t.match([done.code, done.stderr], [1, /mounted there\n/], `${verb} ${path}`)
+      if (at !== '') t.match(done.stderr, `It lies in the mount on "${at}"`)
+    }
+  }
+  for (const words of [[], ['--rw']]) {
+    const { directory, pid } = await lab.mount(SAMPLE, { words })
+    const merged = lab.folder('merged')
+    await lab.ok('ln', ['-sfn', join(directory, 'etc'), lab.path('link')])
+    await lab.ok('mount', ['-t', 'overlay', 'none', merged, '-o', `lowerdir=${directory}:${lab.folder('empty')}`])
+    process.kill(pid, 'SIGSTOP')
+    await lab.ok('sh', ['-c', 'echo 3 > /proc/sys/vm/drop_caches'])
+    await asked(join(directory, 'etc/absent'), directory)
+    process.kill(pid, 'SIGCONT')
+    await orphan(lab)
+    await asked(join(directory, 'etc'), directory, ['umount', 'stats', 'upgrade', 'log-level', 'trace'])
+    await asked(lab.path('link'), directory)
+    await asked(join(merged, 'etc'), '')
+    t.not((await lab.flistfs(['why', lab.path('link')], { timeoutMs: 30_000 })).code, 137)
+    await lab.ok('umount', ['--lazy', '--internal-only', merged])
+    await lab.umount({ directory }, '--force')
+  }
+})
+
+mountTest('a mount is found by a link that lies in another', {}, async (t, lab) => {
+  const outer = await lab.mount(SAMPLE, { words: ['--rw'] })
+  const inner = await lab.mount(SAMPLE)
+  await lab.ok('ln', ['-s', inner.directory, join(outer.directory, 'link')])
+  t.match(await lab.stats({ directory: join(outer.directory, 'link') }), { directory: inner.directory })
+  await lab.umount({ directory: join(outer.directory, 'link') })
+  await lab.umount(outer)
+})

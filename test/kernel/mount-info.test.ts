@@ -1,14 +1,5 @@
-import { mkdirSync, symlinkSync } from 'node:fs'
-import { join } from 'node:path'
 import t from 'tap'
-import {
-  mountAbove,
-  mountNamed,
-  parseMounts,
-  readMounts,
-  topMount,
-  unescapeOctal,
-} from '../../lib/kernel/mount-info.ts'
+import { parseMounts, topMount, unescapeOctal } from '../../lib/kernel/mount-info.ts'
 
 t.test('parseMounts() reads the lines of the kernel', async (t) => {
   const [first, second, ...rest] = parseMounts(
@@ -40,30 +31,4 @@ t.test('topMount() gives the last one made', async (t) => {
   const mounts = parseMounts('1 0 0:1 / /a rw - tmpfs one rw\n2 1 0:2 / /a rw - tmpfs two rw')
   t.equal(topMount(mounts, '/a')?.source, 'two')
   t.equal(topMount(mounts, '/b'), undefined)
-})
-
-t.test('mountAbove() gives the mount that a name lies in, or stands for', async (t) => {
-  const mounts = parseMounts(['/', '/a', '/a/b'].map((at) => `1 0 0:1 / ${at} rw - tmpfs ${at} rw`).join('\n'))
-  for (const [name, at] of [
-    ['/a', '/a'],
-    ['/a/c/d', '/a'],
-    ['/a/b/', '/a/b'],
-    ['/ab', '/'],
-  ] as const)
-    t.equal(mountAbove(mounts, name)?.source, at, name)
-  t.equal(mountAbove([], '/a'), undefined)
-})
-
-t.test('mountNamed() follows links to a mount', async (t) => {
-  const dir = t.testdir()
-  symlinkSync('/proc', join(dir, 'link'))
-  symlinkSync('/', join(dir, 'root'))
-  mkdirSync(join(dir, 'plain'))
-  const mounts = readMounts()
-  t.equal(mountNamed(mounts, '/proc')?.type, 'proc')
-  t.equal(mountNamed(mounts, '/proc/')?.type, 'proc')
-  t.equal(mountNamed(mounts, join(dir, 'link'))?.type, 'proc')
-  t.equal(mountNamed(mounts, join(dir, 'root/proc'))?.type, 'proc')
-  t.equal(mountNamed(mounts, join(dir, 'plain')), undefined)
-  t.equal(mountNamed(mounts, join(dir, 'absent/deeper')), undefined)
 })
