@@ -42,7 +42,7 @@ function job(cache: Command, name: string, description: string): Command {
 function addList(cache: Command, context: Context, done: Done): void {
   job(cache, 'list', 'show how much is cached, of which archives, and what is pinned').action(
     async (words: { cache?: string }) => {
-      begin(context, cache)
+      await begin(context, cache, words)
       const { listCache } = await import('../lib/commands/cache.ts')
       const { cacheListText } = await import('./cache-texts.ts')
       const listing = await listCache(folder(words), context.signal)
@@ -59,7 +59,7 @@ function addPrune(cache: Command, context: Context, done: Done): void {
     .option('--all', 'all that is neither pinned nor mounted; archives and indexes too')
     .option('-n, --dry-run', 'change nothing, say what would go')
     .action(async (words: { cache?: string; to?: string; older?: string; all?: true; dryRun?: true }) => {
-      begin(context, cache)
+      await begin(context, cache, words)
       if (words.all && (words.to !== undefined || words.older !== undefined)) {
         throw new FlistError('FLIST_USAGE', 'Cannot use --all with --to or --older', { hint: 'Leave one of them out' })
       }
@@ -82,7 +82,7 @@ function addVerify(cache: Command, context: Context, done: Done): void {
   job(cache, 'verify', 'hash every block and archive that is cached')
     .option('--repair', 'drop what is damaged; it is fetched again when it is read')
     .action(async (words: { cache?: string; repair?: true }) => {
-      begin(context, cache)
+      await begin(context, cache, words)
       const { verify } = await import('../lib/commands/cache.ts')
       const { showProgress } = await import('../lib/commands/progress.ts')
       const { verifyText } = await import('./cache-texts.ts')
@@ -116,7 +116,7 @@ function addPin(cache: Command, context: Context, done: Done): void {
     .option('--digest <sha256:hex>', 'refuse an archive that has another digest')
     .option('--hub <url>', 'the hub that user/name.flist is on')
     .action(async (archive: string, words: PinWords) => {
-      begin(context, cache)
+      await begin(context, cache, words)
       const { pinArchive } = await import('../lib/commands/cache-pin.ts')
       const { pinText } = await import('./cache-texts.ts')
       const report = { warn: (message: string) => context.output.warn(message), progress: progressOf(context) }
@@ -156,7 +156,7 @@ function addUnpin(cache: Command, context: Context, done: Done): void {
   job(cache, 'unpin', 'let an archive go again when room is needed')
     .argument('<archive>', 'its path, URL, name or digest')
     .action(async (archive: string, words: { cache?: string }) => {
-      begin(context, cache)
+      await begin(context, cache, words)
       const { unpinArchive } = await import('../lib/commands/cache-pin.ts')
       const outcome = await unpinArchive(archive, folder(words), log(), context.signal)
       context.output.result(outcome, outcome.changed ? '' : `${archive} was not pinned\n`)
@@ -164,9 +164,13 @@ function addUnpin(cache: Command, context: Context, done: Done): void {
     })
 }
 
-/** `--json` and `--cache` may stand before the job's name or behind it. */
-function begin(context: Context, cache: Command): void {
+/** `--json` may stand before the job's name or behind it. */
+async function begin(context: Context, cache: Command, words: { readonly cache?: string }): Promise<void> {
   if (cache.opts<{ json?: true }>().json) context.output.json = true
+  const { cacheDirOf } = await import('../lib/commands/cache.ts')
+  const { networkWarning } = await import('../lib/commands/cache-place.ts')
+  const unsafe = await networkWarning(cacheDirOf(folder(words)))
+  if (unsafe !== undefined) context.output.warn(unsafe)
 }
 
 function folder(words: { readonly cache?: string }): string | undefined {

@@ -9,7 +9,7 @@ if [ ! -x "$tools/versitygw" ]; then
   [ -x "$tools/versitygw" ] || echo "setup: could not install: versitygw, which needs Go (tests that need it skip)" >&2
 fi
 missing=
-for pair in fusermount3:fuse3 zsh:zsh fish:fish mandoc:mandoc redis-server:redis-server rsync:rsync getfattr:attr getfacl:acl file:file python3:python3 umoci:umoci skopeo:skopeo buildah:buildah podman:podman docker-registry:docker-registry openssl:openssl ssh-keygen:openssh-client; do
+for pair in fusermount3:fuse3 zsh:zsh fish:fish mandoc:mandoc redis-server:redis-server rsync:rsync getfattr:attr getfacl:acl file:file python3:python3 umoci:umoci skopeo:skopeo buildah:buildah podman:podman docker-registry:docker-registry openssl:openssl ssh-keygen:openssh-client sshfs:sshfs; do
   command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
 done
 # The library of fuse-native; where its package is libfuse2t64, that one provides this name.

@@ -5,6 +5,7 @@ import { isKept, MOUNT_TYPE, type MountListing, type ServeOptions, supervisor } 
 import type { ResolvedArchive } from '../store/index.ts'
 import { isAwaited, leaveTerminal, tellSupervisor } from './background.ts'
 import { notifyManager } from '../system/index.ts'
+import { networkWarning } from './cache-place.ts'
 import { locateArchive } from './fetched.ts'
 import { freeDirectory } from './free-directory.ts'
 import { refuseHidden } from './hidden.ts'
@@ -94,6 +95,8 @@ async function mountOn(
 ): Promise<number> {
   const cacheDir = resolve(request.cacheDir ?? defaultCacheDir())
   if (request.asZeroOs) refuseMounted(directory)
+  const unsafe = await networkWarning(cacheDir)
+  if (unsafe !== undefined) report.warn(unsafe)
   if (request.stores.length > 0) await checkStores(request.stores, request.storesFromWords, report)
   const reading = showProgress(report.progress, 'Reading the archive', () => isatty(2))
   const asked = { cacheDir, digest: request.digest, onProgress: reading.onRows }
