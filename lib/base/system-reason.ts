@@ -24,7 +24,8 @@ const REASONS: Readonly<Record<string, string>> = {
 /** Why a call of Node's failed, for people: `the disk is full (ENOSPC)`. */
 export function systemReason(error: unknown): string {
   const code = systemCode(error)
-  return code === '' ? describeError(error) : codeReason(code)
+  // SQLite's own words stand in the message.
+  return code === '' || code === 'ERR_SQLITE_ERROR' ? describeError(error) : codeReason(code)
 }
 
 /** The same of an error's code. */

@@ -1,9 +1,9 @@
 import { isatty } from 'node:tty'
 import { FlistError, type Log } from '../base/index.ts'
 import { openIndex, shelvedIndexes, type FlistIndex } from '../flist/index.ts'
-import { CacheKeeper } from '../store/index.ts'
 import { fetchAll, type FetchAllResult } from '../vfs/index.ts'
 import { digestIn, knownDigest } from './cache-archives.ts'
+import { changeCache } from './cache-room.ts'
 import { cacheDirOf } from './cache.ts'
 import { openArchive as openNamed } from './open-archive.ts'
 import { cacheLimit, checkStores, openContent } from './open-content.ts'
@@ -51,12 +51,8 @@ export async function pinArchive(
     if (index.contentBytes > limit) {
       report.warn(`"${name}" has ${index.contentBytes} bytes, the cache may hold ${limit}: not all of it will stay`)
     }
-    const keeper = new CacheKeeper(cacheDir, log)
-    try {
-      keeper.pin(index.digest, index.keys, index.hashBytes)
-    } finally {
-      keeper.close()
-    }
+    const kept = { keys: [{ keys: index.keys, keyBytes: index.hashBytes }] }
+    await changeCache(cacheDir, kept, log, signal, (keeper) => keeper.pin(index.digest, index.keys, index.hashBytes))
     const outcome = { archive: name, digest: index.digest, cacheDir, blocks: index.blockCount }
     if (!request.fetch) return { outcome, error: undefined }
     const { error, ...fetched } = await fetchArchive({ index, baseDir, cacheDir }, request, report, log, signal)
@@ -75,12 +71,8 @@ export async function unpinArchive(
 ): Promise<{ digest: string; cacheDir: string; changed: boolean }> {
   const cacheDir = cacheDirOf(namedCache)
   const digest = await knownDigest(cacheDir, name, signal)
-  const keeper = new CacheKeeper(cacheDir, log)
-  try {
-    return { digest, cacheDir, changed: keeper.unpin(digest) }
-  } finally {
-    keeper.close()
-  }
+  const changed = await changeCache(cacheDir, { unpinned: digest }, log, signal, (keeper) => keeper.unpin(digest))
+  return { digest, cacheDir, changed }
 }
 
 async function openArchive(

@@ -17,7 +17,8 @@ import {
   verifyCache,
   type VerifyResult,
 } from '../store/index.ts'
-import { type KnownArchive, knownArchives, mountsOf, tryIndex } from './cache-archives.ts'
+import { type KnownArchive, knownArchives, tryIndex } from './cache-archives.ts'
+import { mountedBlocks } from './cache-room.ts'
 
 export interface CachedArchive extends Omit<KnownArchive, 'indexPath' | 'usedMs'> {
   /** ISO 8601. */
@@ -114,25 +115,16 @@ export async function pruneCache(request: PruneRequest, log: Log, signal: AbortS
   const hasWish = all || olderMs !== undefined
   const limit = (): number => cacheSummary(cacheDir).bytesMax || defaultCacheBytes(cacheDir)
   const bytesMax = request.to ?? (hasWish ? undefined : limit())
-  const mounted = new Set(mountsOf(cacheDir).map(({ digest }) => digest))
-  const open = shelvedIndexes(cacheDir).flatMap(({ digest, path, isCurrent }) => {
-    const index = isCurrent && mounted.has(digest) ? tryIndex(path, digest) : undefined
-    return index === undefined ? [] : [index]
-  })
-  try {
-    const protect = open.map(({ keys, hashBytes }) => ({ keys, keyBytes: hashBytes }))
-    const usedBefore = usedBeforeMs === undefined ? undefined : Math.floor(usedBeforeMs / 1000)
-    const result = await pruneBlocks(cacheDir, { bytesMax, usedBefore, dryRun, protect }, log, signal)
-    const pinned = CacheView.open(cacheDir)
-    const kept = new Set([...mounted, ...(pinned?.pins() ?? []).map(({ name }) => name)])
-    pinned?.close()
-    const outcome = { ...result, cacheDir, dryRun, indexes: 0, archives: 0, records: 0, archiveBytes: 0 }
-    if (!dryRun) outcome.archiveBytes += removeTorn(cacheDir)
-    if (hasWish) pruneArchives(outcome, kept, all ? undefined : usedBeforeMs)
-    return outcome
-  } finally {
-    for (const index of open) index.close()
-  }
+  using mounted = mountedBlocks(cacheDir)
+  const usedBefore = usedBeforeMs === undefined ? undefined : Math.floor(usedBeforeMs / 1000)
+  const result = await pruneBlocks(cacheDir, { bytesMax, usedBefore, dryRun, protect: mounted.keys }, log, signal)
+  const pinned = CacheView.open(cacheDir)
+  const kept = new Set([...mounted.digests, ...(pinned?.pins() ?? []).map(({ name }) => name)])
+  pinned?.close()
+  const outcome = { ...result, cacheDir, dryRun, indexes: 0, archives: 0, records: 0, archiveBytes: 0 }
+  if (!dryRun) outcome.archiveBytes += removeTorn(cacheDir)
+  if (hasWish) pruneArchives(outcome, kept, all ? undefined : usedBeforeMs)
+  return outcome
 }
 
 /** Again where the disk was too full to write down what goes, and room could be made. */
@@ -152,8 +144,8 @@ async function pruneBlocks(
       }
     } catch (error) {
       signal.throwIfAborted()
-      if (options.dryRun || !(await makeRoom(cacheDir, options, signal).catch(() => false)))
-        throw unusable(cacheDir, error)
+      const gone = options.dryRun ? [] : await makeRoom(cacheDir, options, signal).catch(() => [])
+      if (gone.length === 0) throw unusable(cacheDir, error)
     }
   }
 }

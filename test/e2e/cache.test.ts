@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Test } from 'tap'
-import { type Lab, mountTest, PROJECT } from './mounted.ts'
+import { FLISTFS, type Lab, mountTest, PROJECT } from './mounted.ts'
 
 const ARCHIVE = join(PROJECT, 'fixtures/sample/debian.fl')
 const BLOCKS = 176
@@ -148,4 +148,43 @@ mountTest('an image with a filled cache is mounted from a read-only disk', {}, a
   t.match(refused.stderr, 'Cannot write the cache')
   await lab.ok('umount', [view])
   t.ok(existsSync(join(lab.cache, 'v1/cache.db')))
+})
+
+/** Leaves the disk of a cache not a page. */
+async function fill(lab: Lab, t: Test, disk: string): Promise<void> {
+  const used = (await lab.ok('df', ['--output=used', '--block-size=1K', disk])).trim().split('\n')[1]
+  await lab.ok('mount', ['-o', `remount,size=${used?.trim()}k`, disk])
+  t.equal(statfsSync(disk).bavail, 0)
+}
+
+mountTest('cache pin and unpin on a disk without room for a word', {}, async (t, lab) => {
+  const disk = lab.folder('disk')
+  await lab.ok('mount', ['-t', 'tmpfs', '-o', 'size=400m', 'none', disk])
+  const cacheDir = ['--cache', join(disk, 'cache')]
+  const other = lab.path('other.fl')
+  writeFileSync(join(lab.folder('tree'), 'file'), 'other')
+  await lab.ok('sh', [FLISTFS, 'pack', lab.path('tree'), other, '--store', `dir://${lab.folder('blocks')}`])
+  for (const archive of [ARCHIVE, other]) await cache(lab, t, ['pin', archive, '--fetch', ...cacheDir])
+  await cache(lab, t, ['unpin', other, ...cacheDir])
+
+  await fill(lab, t, disk)
+  const before = await cache(lab, t, ['list', ...cacheDir])
+  const refused = await lab.flistfs(['cache', 'pin', other, ...cacheDir])
+  t.equal(refused.code, 1)
+  t.match(refused.stderr, /its disk is full\n.*hint: Make room on its disk, or unpin/)
+  t.match(
+    await cache(lab, t, ['list', ...cacheDir]),
+    { blocks: before['blocks'], pins: before['pins'] },
+    'nothing is lost',
+  )
+
+  t.match(await cache(lab, t, ['unpin', ARCHIVE, ...cacheDir]), { changed: true })
+  t.match(await cache(lab, t, ['list', ...cacheDir]), { segments: 0, blocks: 0, pins: { length: 0 } })
+  await lab.ok('mount', ['-o', 'remount,size=400m', disk])
+  await cache(lab, t, ['pin', ARCHIVE, '--fetch', ...cacheDir])
+  await cache(lab, t, ['unpin', ARCHIVE, ...cacheDir])
+  await fill(lab, t, disk)
+  t.match(await cache(lab, t, ['pin', other, ...cacheDir]), { blocks: 1 }, 'room is made of what nobody needs')
+  t.match(await cache(lab, t, ['list', ...cacheDir]), { segments: 0, blocks: 0, pins: [{ blocks: 1 }] })
+  await lab.ok('umount', [disk])
 })

@@ -27,6 +27,8 @@ export interface PruneOptions {
   readonly dryRun: boolean
   /** Blocks that stay besides the pinned ones. */
   readonly protect: readonly KeyList[]
+  /** Pins of this name keep nothing: they are about to go. */
+  readonly unpinned?: string | undefined
 }
 
 export interface PruneResult {
@@ -99,7 +101,7 @@ export class CacheKeeper {
     await prepareCodec()
     if (!options.dryRun) sweep(ledger, this.dir)
     const result: PruneResult = { segments: 0, bytes: 0, keptSegments: 0, busySegments: 0, movedBytes: 0 }
-    const guarded = await guardedBlocks(ledger, options.protect, signal)
+    const guarded = await guardedBlocks(ledger, options, signal)
     for (const { id, keep } of whatGoes(ledger, options, guarded, result)) {
       signal.throwIfAborted()
       if (!options.dryRun) await this.remove(id, keep)
@@ -149,22 +151,22 @@ export class CacheKeeper {
 
 /**
  * On a full disk not even the log has room that says what goes: takes away files of what `prune` would remove, until it has. Their
- * rows point nowhere then, and go with the rest. False where nothing was removed.
+ * rows point nowhere then, until `remove`. The segments whose files went; none where there is room, or nothing may go.
  */
-export async function makeRoom(dir: string, options: PruneOptions, signal: AbortSignal): Promise<boolean> {
+export async function makeRoom(dir: string, options: PruneOptions, signal: AbortSignal): Promise<readonly number[]> {
   const ledger = Ledger.forReading(dir, thisProcess())
-  if (ledger === undefined) return false
+  if (ledger === undefined) return []
   const files = new SegmentFiles(dir)
-  let removed = false
+  const removed: number[] = []
   try {
     const result: PruneResult = { segments: 0, bytes: 0, keptSegments: 0, busySegments: 0, movedBytes: 0 }
-    const guarded = await guardedBlocks(ledger, options.protect, signal)
+    const guarded = await guardedBlocks(ledger, options, signal)
     for (const { id, keep } of whatGoes(ledger, options, guarded, result)) {
       const disk = statfsSync(dir)
       if (disk.bavail * disk.bsize >= ROOM_BYTES) break
       if (keep.length > 0 || !files.exists(id)) continue
       files.remove(id)
-      removed = true
+      removed.push(id)
     }
     return removed
   } finally {
@@ -205,7 +207,7 @@ function* whatGoes(
 /** By segment: the blocks that stay. */
 async function guardedBlocks(
   ledger: Ledger,
-  lists: readonly KeyList[],
+  { protect, unpinned }: Pick<PruneOptions, 'protect' | 'unpinned'>,
   signal: AbortSignal,
 ): Promise<Map<number, Guarded>> {
   const found = new Map<number, Guarded>()
@@ -221,11 +223,11 @@ async function guardedBlocks(
     group.keys.push(key)
   }
   for (let group = ledger.pinsAfter(0); group !== undefined; group = ledger.pinsAfter(group.n)) {
-    group.keys.forEach(note)
+    if (group.name !== unpinned) group.keys.forEach(note)
     await nextTurn()
     signal.throwIfAborted()
   }
-  for (const { keys, keyBytes } of lists) {
+  for (const { keys, keyBytes } of protect) {
     for (let at = 0; at < keys.length; at += keyBytes) {
       // A copy: the list is a view of a file.
       note(Buffer.from(keys.subarray(at, at + keyBytes)))

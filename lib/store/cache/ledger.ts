@@ -315,12 +315,12 @@ export class Ledger {
   }
 
   /** Pinned keys, one stored group at a time; `after` is the last group's `n`. */
-  pinsAfter(after: number): { n: number; keys: Buffer[] } | undefined {
+  pinsAfter(after: number): { n: number; name: string; keys: Buffer[] } | undefined {
     const row = cells(this.#do.pinsAfter.get(after))
     if (row === undefined) return undefined
     const keys: Buffer[] = []
     pushKeys(keys, row[2], Number(row[1]))
-    return { n: Number(row[0]), keys }
+    return { n: Number(row[0]), name: String(row[3]), keys }
   }
 
   setMeta(name: string, value: number): void {

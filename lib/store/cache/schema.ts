@@ -57,6 +57,6 @@ export const SQL = {
   dropSegment: 'DELETE FROM segment WHERE id = ?1',
   pin: 'INSERT INTO pin (name, key_bytes, keys) VALUES (?1, ?2, ?3)',
   unpin: 'DELETE FROM pin WHERE name = ?1',
-  pinsAfter: 'SELECT n, key_bytes, keys FROM pin WHERE n > ?1 ORDER BY n LIMIT 1',
+  pinsAfter: 'SELECT n, key_bytes, keys, name FROM pin WHERE n > ?1 ORDER BY n LIMIT 1',
   setMeta: 'INSERT INTO meta VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = excluded.value',
 } as const
