@@ -87,6 +87,6 @@ function badUrl(text: string): FlistError {
   // The text may hold a password, and does not parse: it is not repeated.
   const scheme = /^[a-z][a-z0-9+.-]*:/i.exec(text)?.[0] ?? ''
   return new FlistError('FLIST_USAGE', `Cannot use the address "${scheme}..." as a URL`, {
-    hint: 'Write it as http://host/path or https://host/path; in a user name and password / is %2F, ? is %3F, # is %23',
+    hint: 'Write it as http://host/path or https://host/path; in a user name and password / is %2F, ? is %3F, # is %23, @ is %40',
   })
 }

@@ -100,7 +100,11 @@ function takeApart(url: string, baseDir: string): StoreUrl {
   const scheme = SCHEME.exec(url)?.[1]?.toLowerCase() ?? ''
   if (scheme === 'dir') return parseDir(url, baseDir)
   if (hasBareUserinfo(url))
-    throw usage(url, 'its user or password is not encoded', 'Write / in it as %2F, ? as %3F, # as %23 and @ as %40')
+    throw usage(
+      url,
+      'its user or password is not encoded',
+      'Write / in it as %2F, ? as %3F, # as %23 and @ as %40, or put it into a file: see docs/stores.md',
+    )
   if (SERVER_SCHEME.test(url)) return parseServer(url)
   const s3 = Object.hasOwn(S3_SCHEMES, scheme) ? S3_SCHEMES[scheme] : undefined
   if (s3 !== undefined) return parseS3(url, s3)
@@ -264,6 +268,26 @@ function isOurs(name: string): boolean {
 const HEAD = /^(?:[^:/?#@]*=)?[a-z][a-z0-9+.-]*:[\\/]*(?:https?:\/\/)?/i
 /** A host and what cannot be its port: `KEY:SEC` of `KEY:SEC/RET@HOST`. */
 const NO_PORT = /:(?!\d{1,5}$)[^\]]*$/
+/** Or what may be one: `KEY:12` of `KEY:12/RET@HOST`. */
+const PORT = /^(?<name>[^[\]]*):\d{1,5}$/
+/** Of these the path has an `@` only where it is none. */
+const NO_AT_IN_PATH = /^(?:[^:/?#@]*=)?(?:zdb|redis):/i
+/** A bucket cannot have one. */
+const S3 = /^(?:[^:/?#@]*=)?s3s?(?:\+tls)?:/i
+
+/**
+ * True where `name:digits` begins a password with a slash rather than naming a host: the host is empty, or has no dot, and an `@` stands
+ * where none belongs. The path of a web server may begin a part with one: `http://host:8080/@scope/x`.
+ */
+function isSecretWithSlash(url: string, authority: string, after: string): boolean {
+  const name = PORT.exec(authority)?.groups?.['name']
+  if (name === undefined) return false
+  if (name === '' || NO_AT_IN_PATH.test(url)) return true
+  const isS3 = S3.test(url)
+  if (isS3 && /^\/[^/?#]*@/.test(after)) return true
+  const isKey = !name.includes('.') && name.toLowerCase() !== 'localhost'
+  return isKey && (isS3 ? /^\/[^?#]*@/ : /^\/[^?#]*[^/?#]@/).test(after)
+}
 
 /**
  * Where user and password are, `@` and all. `isBare`: one has a character that ends the host where it is not encoded, so that what a
@@ -275,7 +299,9 @@ function findUserinfo(url: string): { from: number; to: number; isBare: boolean 
   const at = authority.lastIndexOf('@')
   if (at >= 0) return { from, to: from + at + 1, isBare: false }
   const last = url.lastIndexOf('@')
-  if (last < from || !NO_PORT.test(authority) || /^(?:[^:/?#@]*=)?dir:/i.test(url)) return undefined
+  if (last < from || /^(?:[^:/?#@]*=)?dir:/i.test(url)) return undefined
+  const isBare = NO_PORT.test(authority) || isSecretWithSlash(url, authority, url.slice(from + authority.length))
+  if (!isBare) return undefined
   return { from, to: last + 1, isBare: true }
 }
 

@@ -124,6 +124,15 @@ const SECRETS = [
   's3s://hunter2@h/b?region=x',
   's3://KEY:hun/hunter2@h:9000/bucket',
   's3s://KEY:/hunter2@h/bucket',
+  's3://KEY:12/hunter2@h/bucket',
+  's3://KEY:12/hun/hunter2@h:9000/bucket',
+  's3://a.b:12/hunter2@h/bucket',
+  '00-7f=s3s://KEY:1/hunter2/@h/bucket',
+  'redis://:12/hunter2@h',
+  'zdb://:12?hunter2@h/ns',
+  'zdb://a.b:12/hunter2@h/ns',
+  'https://me:12/hunter2@h/x',
+  'server://http://me:12/hunter2@h',
   '00-7f=s3s://KEY:hunter2/+@h/bucket',
   'zdb://:hunter2?x@h:9900/ns',
   'zdb://:x#hunter2@h',
@@ -153,6 +162,11 @@ void t.test('redactUrl() and hasInlineSecret() find secrets, and only those', as
     's3://h/b?region=r',
     'http://h/a@b',
     'http://[::1]:80/a@b',
+    'http://host:8080/@scope/x',
+    'http://host:8080/x?from=a@b',
+    'http://localhost:8080/a@b',
+    'https://h.example.org:8080/a@b',
+    's3://h.example.org:9000/bucket/a@b',
     's3://[::1]/bucket/a@b',
     'dir:///a:b/c@d',
     'zdb:///run/a@b',
@@ -169,6 +183,19 @@ void t.test('parseStoreUrl() says what to encode in a password', async (t) => {
     hint: /%2F/,
   })
   t.match(parseStoreUrl('s3://KEY:SEC%2FRET@h:9000/bucket', '/'), { password: 'SEC/RET' })
+  for (const [url, shown] of [
+    ['s3://KEY:12/SECRET@h/bucket', 's3://***@h/bucket'],
+    ['s3s://KEY:12/SEC/RET@h:9000/bucket', 's3s://***@h:9000/bucket'],
+    ['redis://:12/SECRET@h', 'redis://***@h'],
+    ['https://me:12/SECRET@h/x', 'https://***@h/x'],
+  ] as const)
+    t.throws(() => parseStoreUrl(url, '/'), {
+      code: 'FLIST_USAGE',
+      message: `Cannot use store "${shown}": its user or password is not encoded`,
+      hint: /%2F.* or put it into a file/,
+    })
+  t.match(parseStoreUrl('s3://KEY:12%2FSECRET@h/bucket', '/'), { user: 'KEY', password: '12/SECRET', host: 'h' })
+  t.match(parseStoreUrl('s3://h:9000/bucket/a%40b', '/'), { host: 'h', prefix: 'a@b' })
 })
 
 void t.test('any text gives a route or FLIST_USAGE, and userinfo never shows', async (t) => {
