@@ -43,7 +43,7 @@ export async function openSource(url: string, options: OpenSourceOptions): Promi
   const secrets = await readSecrets(store, trusted)
   if (store.scheme === 'zdb' || store.scheme === 'redis') {
     const { ZdbSource } = await import('./source-zdb.ts')
-    return new ZdbSource(store, secrets, timeoutMs)
+    return new ZdbSource(store, secrets, () => readSecrets(store, trusted), timeoutMs)
   }
   return openWebSource(store, secrets, trusted, timeoutMs)
 }
@@ -56,7 +56,7 @@ export async function openSink(url: string, baseDir: string): Promise<BlockSink>
   const secrets = await readSecrets(store, true)
   if (scheme === 'zdb' || scheme === 'redis') {
     const { ZdbSource } = await import('./source-zdb.ts')
-    return new ZdbSource(store, secrets)
+    return new ZdbSource(store, secrets, () => readSecrets(store, true))
   }
   const client = await openClient(store, LIMITS.tryTimeoutMs)
   if (scheme === 's3' || scheme === 's3s') return openS3(store, client, secrets, true)

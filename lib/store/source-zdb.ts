@@ -17,7 +17,8 @@ const BACKOFF_MAX_MS = 5000
 export class ZdbSource implements BlockSource, BlockSink {
   readonly name: string
   readonly #store: StoreUrl
-  readonly #secrets: Secrets
+  #secrets: Secrets
+  readonly #lookAgain: () => Promise<Secrets>
   readonly #timeoutMs: number
   readonly #open: ZdbConnection[] = []
   #connecting: Promise<ZdbConnection> | undefined
@@ -26,10 +27,17 @@ export class ZdbSource implements BlockSource, BlockSink {
   #retryAt = 0
   #closed = false
 
-  constructor(store: StoreUrl, secrets: Secrets, timeoutMs: number = LIMITS.tryTimeoutMs) {
+  /** `lookAgain` is asked where the server takes the secrets no more: a password in a file is replaced now and then. */
+  constructor(
+    store: StoreUrl,
+    secrets: Secrets,
+    lookAgain: () => Promise<Secrets>,
+    timeoutMs: number = LIMITS.tryTimeoutMs,
+  ) {
     this.name = store.name
     this.#store = store
     this.#secrets = secrets
+    this.#lookAgain = lookAgain
     this.#timeoutMs = timeoutMs
   }
 
@@ -45,7 +53,28 @@ export class ZdbSource implements BlockSource, BlockSink {
     return this.#run((connection) => connection.set(id, stored), signal)
   }
 
+  /** Once more where the server refused secrets in whose place others are by now. */
   async #run<T>(command: (connection: ZdbConnection) => Promise<T>, signal: AbortSignal): Promise<T> {
+    const told = this.#secrets
+    try {
+      return await this.#runOnce(command, signal)
+    } catch (error) {
+      if (!(error instanceof FlistError) || error.code !== 'FLIST_STORE_DENIED') throw error
+      if (this.#secrets === told) await this.#renew(told)
+      if (this.#secrets === told) throw error
+      return await this.#runOnce(command, signal)
+    }
+  }
+
+  async #renew(told: Secrets): Promise<void> {
+    const { user, password } = await this.#lookAgain()
+    if (this.#secrets !== told || (user === told.user && password === told.password)) return
+    this.#secrets = { ...told, user, password }
+    // Those that are open are logged in with the old ones, or not at all.
+    for (const connection of this.#open.splice(0)) connection.drop()
+  }
+
+  async #runOnce<T>(command: (connection: ZdbConnection) => Promise<T>, signal: AbortSignal): Promise<T> {
     if (signal.aborted) throw abortError(signal, this.name)
     const connection = this.#free() ?? (await this.#connection(signal))
     const silentSince = connection.lastReplyAt

@@ -4,7 +4,7 @@ import { dirname } from 'node:path'
 import { inspect } from 'node:util'
 import { createClient } from 'redis'
 import t, { type Test } from 'tap'
-import { openSource } from '../../lib/store/open.ts'
+import { openSink, openSource } from '../../lib/store/open.ts'
 import type { BlockSource } from '../../lib/store/port.ts'
 import { makeBlock, NEVER, type TestBlock } from './blocks.ts'
 import { listen, NO_REDIS, startRedis } from './redis-server.ts'
@@ -93,6 +93,41 @@ void t.test('passwords', { skip: NO_REDIS }, async (t) => {
     t.notMatch(inspect(error, { depth: 20 }), SECRET)
   }
 })
+
+void t.test(
+  'a password that is replaced in its file is used by who reads and writes',
+  { skip: NO_REDIS },
+  async (t) => {
+    const { port, socket } = await startRedis(t, ['--requirepass', SECRET])
+    const [here, more] = await Promise.all([makeBlock(5000), makeBlock(6000)])
+    await fill(port, [here], 0, SECRET)
+    const file = `${dirname(socket)}/password`
+    writeFileSync(file, SECRET)
+    const url = `redis://127.0.0.1:${port}?password-file=${file}`
+    const source = await open(t, url)
+    const sink = await openSink(url, '/')
+    t.teardown(() => sink[Symbol.asyncDispose]())
+    t.ok(await source.get(here.ref.id, NEVER))
+    t.ok(await sink.has(here.ref.id, NEVER))
+
+    const admin = createClient({ socket: { port, host: '127.0.0.1' }, password: SECRET })
+    await admin.connect()
+    await admin.sendCommand(['CONFIG', 'SET', 'requirepass', `new-${SECRET}`])
+    const ended = new Promise((resolve) => admin.once('error', resolve))
+    await admin.sendCommand(['CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'no']).catch(() => undefined)
+    await ended
+    admin.destroy()
+    // That the connection broke may come first.
+    await failure(source, here.ref.id)
+    t.match(await failure(source, here.ref.id), { code: 'FLIST_STORE_DENIED' }, 'the file says what it said')
+
+    writeFileSync(file, `new-${SECRET}\n`)
+    const read = await Promise.all([1, 2, 3].map(() => source.get(here.ref.id, NEVER)))
+    t.ok(read.every((stored) => stored?.equals(here.stored)))
+    await sink.put(more.ref.id, more.stored, NEVER).catch(() => sink.put(more.ref.id, more.stored, NEVER))
+    t.ok((await source.get(more.ref.id, NEVER))?.equals(more.stored))
+  },
+)
 
 void t.test('a server that ends and comes back', { skip: NO_REDIS }, async (t) => {
   const first = await startRedis(t)
