@@ -84,13 +84,12 @@ export function addMountOptions(command: Command): Command {
 }
 
 /** Words, with what settings say in their place, to one record. Throws FLIST_USAGE. */
-export function mountRequest(archive: string, directory: string, words: Words, storesFromWords: boolean): MountRequest {
+export function mountRequest(archive: string, directory: string, words: Words): MountRequest {
   const { cacheSize, timeout } = words
   return {
     archive,
     directory,
     stores: words.store ?? [],
-    storesFromWords,
     cacheDir: words.cache,
     cacheBytesMax: cacheSize === undefined ? undefined : parseSize(cacheSize),
     timeoutMs: timeout === undefined ? undefined : parseDuration(timeout, 'a time to wait'),

@@ -18,6 +18,7 @@ import { addSigning } from './sign-words.ts'
 import { addSetup } from './setup-words.ts'
 import { addUnpack } from './unpack-words.ts'
 import { addUpgrade } from './upgrade-words.ts'
+import { warnOfSecrets } from './secret-words.ts'
 import { applySettings } from './settings.ts'
 import { type Context, verb } from './verb.ts'
 import { addVerify } from './verify-words.ts'
@@ -91,11 +92,6 @@ function usageCode(error: CommanderError, output: Output, verb: string | undefin
   return output.fail(new FlistError('FLIST_USAGE', `Cannot understand the command line: ${what}`, { hint }))
 }
 
-/** A URL with a password, as ARCHIVE. */
-const SECRET_URL = /^https?:\/\/[^/?#@]*:[^/?#@]+@/i
-const SECRET_SEEN =
-  'A password in a URL is seen by every user in the process list; put it into the credentials file (docs/stores.md) instead'
-
 type Add = (program: Command, context: Context, done: (code: number) => void) => void
 
 /** In the order of the help text. */
@@ -153,10 +149,10 @@ export function buildProgram(context: Context, done: (code: number) => void, fir
       throw new CommanderError(0, 'commander.version', 'version')
     })
   program.hook('preAction', async (_program, action) => {
-    if (action.args.some((word) => SECRET_URL.test(word))) context.output.warn(SECRET_SEEN)
     const lists = action.opts<{ options?: string[] }>().options
     if (lists !== undefined) (await import('./option-list.ts')).applyOptionLists(action, lists)
     if (action.parent !== null) checkWords(action)
+    await warnOfSecrets(action, (message) => context.output.warn(message))
     await applySettings(() => (alone === undefined ? program : buildProgram(context, done)), action)
   })
   const alone = ALONE.get(first)
@@ -174,8 +170,7 @@ function addMount(program: Command, context: Context, done: (code: number) => vo
       mounted: (result: Parameters<typeof mountText>[0]) => context.output.result(result, mountText(result)),
       progress: context.output.json ? undefined : (text: string) => write(2, text),
     }
-    const storesFromWords = command.getOptionValueSource('store') === 'cli'
-    const request = mountRequest(archive, directory, command.opts(), storesFromWords)
+    const request = mountRequest(archive, directory, command.opts())
     done(await mountArchive(request, report, context.signal))
   })
 }

@@ -19,8 +19,6 @@ export interface MountRequest {
   readonly directory: string
   /** `[xx-xx=]URL`; empty: the archive's own routes. */
   readonly stores: readonly string[]
-  /** They stand in the process list, where others read them. */
-  readonly storesFromWords: boolean
   readonly cacheDir: string | undefined
   readonly cacheBytesMax: number | undefined
   readonly timeoutMs: number | undefined
@@ -97,7 +95,7 @@ async function mountOn(
   if (request.asZeroOs) refuseMounted(directory)
   const unsafe = await networkWarning(cacheDir)
   if (unsafe !== undefined) report.warn(unsafe)
-  if (request.stores.length > 0) await checkStores(request.stores, request.storesFromWords, report)
+  if (request.stores.length > 0) await checkStores(request.stores)
   const reading = showProgress(report.progress, 'Reading the archive', () => isatty(2))
   const asked = { cacheDir, digest: request.digest, onProgress: reading.onRows }
   const find = (): Promise<ResolvedArchive> => findArchive(request, cacheDir, report, signal)
@@ -108,7 +106,7 @@ async function mountOn(
   if (policies.length > 0) {
     await (await import('./policy.ts')).obeyPolicies(policies, archive, report, signal)
   }
-  const stores = await chooseStores(request, indexPath, digest, report)
+  const stores = await chooseStores(request, indexPath, digest)
   const result = {
     directory,
     archive: archive.name,
@@ -202,7 +200,6 @@ async function chooseStores(
   { stores, defaultStores }: MountRequest,
   indexPath: string,
   digest: string,
-  report: MountReport,
 ): Promise<readonly string[]> {
   if (stores.length > 0 || defaultStores.length === 0) return stores
   const { openIndex } = await import('../flist/index.ts')
@@ -210,15 +207,12 @@ async function chooseStores(
   const hasRoutes = index.routes.length > 0
   index.close()
   if (hasRoutes) return []
-  await checkStores(defaultStores, true, report)
+  await checkStores(defaultStores)
   return defaultStores
 }
 
 /** A store that is written wrong is the caller's mistake, said before anything is mounted. Throws FLIST_USAGE. */
-async function checkStores(stores: readonly string[], storesFromWords: boolean, report: MountReport): Promise<void> {
-  const { hasInlineSecret, parseStoreRoute, parseStoreUrl } = await import('../store/index.ts')
+async function checkStores(stores: readonly string[]): Promise<void> {
+  const { parseStoreRoute, parseStoreUrl } = await import('../store/index.ts')
   for (const store of stores) parseStoreUrl(parseStoreRoute(store).url, process.cwd())
-  // What stands in the command line, every user of the machine can read.
-  if (!storesFromWords || !stores.some((store) => hasInlineSecret(store))) return
-  report.warn('A password in --store is seen by every user in the process list; put the URL into FLISTFS_STORE instead')
 }

@@ -48,6 +48,42 @@ t.test('--help is on stdout, for the program and each verb', async (t) => {
   }
 })
 
+t.test('a password among the words is warned of, once for each option, by every verb', async (t) => {
+  const store = 's3://key:hunter2@store.invalid/bucket'
+  const cases: [string[], string][] = [
+    [['mount', 'absent.fl', '.', '--store', store], '--store'],
+    [['mount', 'absent.fl', '.', '-o', `store=${store}`], '--store'],
+    [['mount', 'absent.fl', '.', '--default-store', store], '--default-store'],
+    [['cat', 'absent.fl', '/x', '-s', 'dir:///x', '-s', store], '--store'],
+    [['unpack', 'absent.fl', 'x', `--store=00-ff=${store}`], '--store'],
+    [['verify', 'absent.fl', '--repair', '--from', store, '--store', store], '--store --from'],
+    [['pack', 'absent', 'x.fl', '--store', store], '--store'],
+    [['convert', 'oci:absent', 'x.fl', '--store', store], '--store'],
+    [['export', 'absent.fl', 'oci:x', '--store', store], '--store'],
+    [['diff', 'absent.fl', 'other.fl', '--store', store], '--store'],
+    [['edit', '--store', store, 'absent.fl', 'rm', '/x'], '--store'],
+    [['merge', 'absent.fl', 'other.fl', '-o', 'x.fl', '--store', store], '--store'],
+    [['route', 'absent.fl', '--add', store, '--set', store], '--add --set'],
+    [['cache', 'pin', 'absent.fl', '--store', store], '--store'],
+    [['inspect', 'a/b.flist', '--hub', 'http://me:hunter2@[::1]:1'], '--hub'],
+    [['inspect', 'http://me:hunter2@[::1]:1/a.fl'], 'a URL'],
+    [['cat', 'absent.fl', '/a@b', '--store', 'http://host/?password-file=/x'], ''],
+  ]
+  for (const [words, seen] of cases) {
+    const { stderr } = await run(t, words)
+    const warned = [...stderr.matchAll(/Warning: A password in (\S+(?: URL)?) is seen by every user/g)]
+    t.strictSame(
+      new Set(warned.map(([, name]) => name)),
+      new Set(seen === 'a URL' ? [seen] : seen.split(' ').filter(Boolean)),
+      words.join(' '),
+    )
+    t.equal(warned.length, new Set(warned.map(([, name]) => name)).size, 'once')
+    t.notMatch(stderr, 'hunter2')
+  }
+  const hidden = await run(t, ['cat', 'absent.fl', '/x'], { FLISTFS_STORE: store })
+  t.notMatch(hidden.stderr, 'Warning', 'nobody sees the environment')
+})
+
 t.test('an empty list of options is none', async (t) => {
   t.equal(errorOf(await run(t, ['mount', 'absent.fl', '.', '-o', '', '--json'])).code, 'FLIST_NOT_FOUND')
 })
