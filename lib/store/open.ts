@@ -59,7 +59,7 @@ export async function openSink(url: string, baseDir: string): Promise<BlockSink>
     return new ZdbSource(store, secrets, () => readSecrets(store, true))
   }
   const client = await openClient(store, LIMITS.tryTimeoutMs)
-  if (scheme === 's3' || scheme === 's3s') return openS3(store, client, secrets, true)
+  if (scheme === 's3' || scheme === 's3s') return openS3(store, client, true, true)
   const { ServerSink } = await import('./sink-server.ts')
   const known = await withHostSecrets(store, secrets)
   return new ServerSink(store.name, store.path, known, client, () => lookUp(store, true))
@@ -76,10 +76,12 @@ async function openClient(store: StoreUrl, timeoutMs: number): Promise<WebClient
   return WebClient.open(store.name, timeoutMs, await readTls(store))
 }
 
-async function openS3(store: StoreUrl, client: WebClient, secrets: Secrets, trusted: boolean): Promise<S3Source> {
+async function openS3(store: StoreUrl, client: WebClient, trusted: boolean, writes: boolean): Promise<S3Source> {
   const { S3Source } = await import('./source-s3.ts')
   const { findS3Credentials } = await import('./s3-credentials.ts')
-  return new S3Source(store, { client, credentials: () => findS3Credentials(store, secrets, trusted) })
+  const credentials = async (): ReturnType<typeof findS3Credentials> =>
+    findS3Credentials(store, await readSecrets(store, trusted), trusted)
+  return new S3Source(store, { client, credentials, writes })
 }
 
 async function openWebSource(
@@ -89,7 +91,7 @@ async function openWebSource(
   timeoutMs: number,
 ): Promise<BlockSource> {
   const client = await openClient(store, timeoutMs)
-  if (store.scheme === 's3' || store.scheme === 's3s') return openS3(store, client, secrets, trusted)
+  if (store.scheme === 's3' || store.scheme === 's3s') return openS3(store, client, trusted, false)
   const known = await withHostSecrets(store, secrets)
   const lookAgain = (): Promise<Secrets> => lookUp(store, trusted)
   if (store.scheme === 'server') {

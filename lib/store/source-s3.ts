@@ -11,7 +11,11 @@ import { oneHeader, type Refused, retryAfterMs, type WebClient } from './web-cli
 /** SHA-256 of no bytes: all a GET sends. */
 const EMPTY_SHA256 = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'
 /** Credentials that may have been replaced since we read them. */
-const STALE = new Set(['ExpiredToken', 'InvalidToken', 'TokenRefreshRequired', 'InvalidAccessKeyId'])
+const STALE = new Set(
+  'ExpiredToken InvalidToken TokenRefreshRequired InvalidAccessKeyId SignatureDoesNotMatch XAdminUserNotFound'.split(
+    ' ',
+  ),
+)
 /** With status 404: the block is not there. Any other code says more (a bucket, in versitygw also a user who does not exist). */
 const ABSENT = new Set(['', 'NoSuchKey', 'NotFound', 'NoSuchVersion'])
 const UNKNOWN_KEY = new Set(['InvalidAccessKeyId', 'XAdminUserNotFound'])
@@ -21,8 +25,13 @@ type Method = 'GET' | 'HEAD' | 'PUT'
 
 export interface S3SourceParts {
   readonly client: WebClient
-  /** Looks credentials up; again when they have expired. */
+  /** Looks credentials up; again when they are taken no more. */
   readonly credentials: () => Promise<S3Credentials | undefined>
+  /**
+   * `has` comes before a `put`, which will say what is wrong: a key that may put need not be one that may look. Else what `has` says is
+   * all that is said.
+   */
+  readonly writes?: boolean
   /** Milliseconds since 1970. */
   readonly now?: () => number
 }
@@ -65,9 +74,11 @@ export class S3Source implements BlockSource, BlockSink {
       client.send('HEAD', url, headers, undefined, signal),
     )
     if (answer.status === 200) return true
-    // No body says whether it is the block, the bucket, the key or the region: the PUT that follows will.
-    if (answer.status >= 300 && answer.status < 500 && answer.status !== 408 && answer.status !== 429) return false
-    throw this.#refused(answer, credentials)
+    const isRefused = answer.status >= 300 && answer.status < 500 && answer.status !== 408 && answer.status !== 429
+    if (!isRefused) throw this.#refused(answer, credentials)
+    if (this.#parts.writes === true) return false
+    // No body says whether it is the block, the bucket, the key or the region.
+    return (await this.get(id, signal)) !== undefined
   }
 
   /** The server checks the signature, which covers the body, so that what it has is what was sent. */

@@ -1,11 +1,11 @@
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { dirname, join } from 'node:path'
 import { inspect } from 'node:util'
 import t, { type Test } from 'tap'
 import type { S3Credentials } from '../../lib/store/aws-credentials.ts'
-import { openSource } from '../../lib/store/open.ts'
+import { openSink, openSource } from '../../lib/store/open.ts'
 import type { BlockSource } from '../../lib/store/port.ts'
 import { retrying } from '../../lib/store/retrying.ts'
 import { S3Source } from '../../lib/store/source-s3.ts'
@@ -153,6 +153,45 @@ void t.test('keys, buckets, prefixes and regions', { skip: NO_S3, timeout: 600_0
     t.match(await failure(source), { code: 'FLIST_STORE_DENIED', message: /SignatureDoesNotMatch/ })
   })
 })
+
+void t.test(
+  'has() says that it was refused, not that nothing is there',
+  { skip: NO_S3, timeout: 600_000 },
+  async (t) => {
+    const { host, dir } = await startGateway(t, '::1', ['--region', 'west-1'])
+    put({ host, dir }, [block])
+    const ask = async (login: string, place = 'blocks?region=west-1'): Promise<unknown> => {
+      const source = await open(t, `s3://${login}@${host}/${place}`)
+      return source.has?.(id, NEVER).catch((error: unknown) => error)
+    }
+    t.equal(await ask(LOGIN), true)
+    t.match(await ask(`${ACCESS}:hunter2wrong`), { code: 'FLIST_STORE_DENIED', message: /SignatureDoesNotMatch/ })
+    t.match(await ask('someone:hunter2'), { code: 'FLIST_STORE_DENIED' })
+    t.match(await ask(LOGIN, 'nothing?region=west-1'), { code: 'FLIST_STORE_PROTOCOL', message: /no bucket/ })
+    t.match(await ask(LOGIN, 'blocks?region=east-1'), { code: 'FLIST_STORE_DENIED', message: /region is wrong/ })
+    rmSync(join(dir, 'blocks', id.toString('hex')))
+    t.equal(await ask(LOGIN), false)
+  },
+)
+
+void t.test(
+  'a secret that is replaced in its file is used without opening anew',
+  { skip: NO_S3, timeout: 600_000 },
+  async (t) => {
+    const { host, dir } = await startGateway(t, '::1')
+    put({ host, dir }, [block])
+    const file = join(dirname(dir), 'secret')
+    writeFileSync(file, 'hunter2-old')
+    const sink = await openSink(`s3://${ACCESS}@${host}/blocks?password-file=${file}`, '/')
+    t.teardown(() => sink[Symbol.asyncDispose]())
+    const source = await open(t, `s3://${ACCESS}@${host}/blocks?password-file=${file}`)
+    t.match(await failure(source), { code: 'FLIST_STORE_DENIED', message: /SignatureDoesNotMatch/ })
+    await t.rejects(sink.put(id, block.stored, NEVER), { code: 'FLIST_STORE_DENIED' })
+    writeFileSync(file, SECRET)
+    t.ok((await source.get(id, NEVER))?.equals(block.stored))
+    await sink.put(id, block.stored, NEVER)
+  },
+)
 
 /** What no real server says on request. */
 async function saying(t: Test, answer: (response: ServerResponse, nth: number) => void): Promise<string> {
