@@ -1,7 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Dispatcher } from 'undici'
 import { describeError, FlistError, LIMITS } from '../base/index.ts'
-import { type ArchiveClient, asFetchError, getUrl, openClient, redactUrl, statusError } from './archive-http.ts'
+import {
+  type ArchiveClient,
+  asFetchError,
+  getUrl,
+  type Got,
+  openClient,
+  redactUrl,
+  statusError,
+} from './archive-http.ts'
 import { ArchiveShelf, type UrlRecord } from './archive-shelf.ts'
 import { drop } from './web-client.ts'
 
@@ -70,14 +78,15 @@ async function fetchOnce(
   options: DownloadOptions,
   signal: AbortSignal,
 ): Promise<string> {
-  const response = await getUrl(client, url, conditions(kept), signal)
+  const got = await getUrl(client, url, conditions(kept), signal)
+  const { response } = got
   const copy = kept && shelf.find(kept.sha256, kept.bytes)
   if (response.statusCode === 304 && kept && copy) {
     await response.body.dump()
     checkPin(kept.sha256, url, options)
     return copy
   }
-  await using draft = await begin(response, shelf, url)
+  await using draft = await begin(got, shelf, url)
   try {
     await receive(response, contentLength(response.headers), draft, url, options)
   } finally {
@@ -103,13 +112,13 @@ async function fetchOnce(
 }
 
 /** The file to fill, where the answer is an archive. */
-async function begin(response: Dispatcher.ResponseData, shelf: ArchiveShelf, url: URL): Promise<Draft> {
+async function begin(got: Got, shelf: ArchiveShelf, url: URL): Promise<Draft> {
   try {
-    const failure = statusError(url, response.statusCode)
+    const failure = statusError(url, got)
     if (failure) throw failure
     return await shelf.begin()
   } catch (error) {
-    drop(response)
+    drop(got.response)
     throw error
   }
 }
@@ -212,7 +221,7 @@ export async function fetchBeside(
 /** Cut beyond `bytesMax`; empty where the answer is no 200. */
 async function shortText(client: ArchiveClient, url: URL, bytesMax: number, signal: AbortSignal): Promise<string> {
   const deadline = AbortSignal.any([signal, AbortSignal.timeout(LIMITS.tryTimeoutMs)])
-  const response = await getUrl(client, url, {}, deadline)
+  const { response } = await getUrl(client, url, {}, deadline)
   if (response.statusCode !== 200) {
     await response.body.dump()
     return ''

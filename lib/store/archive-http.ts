@@ -2,7 +2,7 @@ import type { Dispatcher } from 'undici'
 import { FlistError, LIMITS, systemCode } from '../base/index.ts'
 import { proxyHint } from './dispatcher.ts'
 import { isProxyDenied, networkReason } from './network-reason.ts'
-import { untrustedReason } from './tls-errors.ts'
+import { isTlsCode, untrustedReason } from './tls-errors.ts'
 import { drop, PROXY_HINT } from './web-client.ts'
 
 /** The URL for people and files: no user, no password, no query (tokens are found there too). */
@@ -52,16 +52,23 @@ function decoded(text: string): string {
 const REDIRECTS_MAX = 5
 const REDIRECTS = new Set([301, 302, 303, 307, 308])
 
+export interface Got {
+  readonly response: Dispatcher.ResponseData
+  /** Who answered, where that was told no secrets though there are some: a redirect leads elsewhere. */
+  readonly stranger: string | undefined
+}
+
 /** GET, following redirects. Secrets go to the origin of the URL only. The caller reads or destroys the body. */
 export async function getUrl(
   { agent, authorization }: ArchiveClient,
   url: URL,
   headers: Readonly<Record<string, string>>,
   signal: AbortSignal,
-): Promise<Dispatcher.ResponseData> {
+): Promise<Got> {
   let at = url
   for (let hops = 0; hops <= REDIRECTS_MAX; hops += 1) {
-    const told = authorization !== undefined && at.origin === url.origin ? { authorization } : {}
+    const isOrigin = at.origin === url.origin
+    const told = authorization !== undefined && isOrigin ? { authorization } : {}
     const response = await agent.request({
       origin: at.origin,
       path: at.pathname + at.search,
@@ -69,7 +76,8 @@ export async function getUrl(
       headers: { 'user-agent': 'flistfs', accept: '*/*', ...headers, ...told },
       signal,
     })
-    if (!REDIRECTS.has(response.statusCode)) return response
+    if (!REDIRECTS.has(response.statusCode))
+      return { response, stranger: authorization === undefined || isOrigin ? undefined : at.origin }
     drop(response)
     const next = response.headers['location']
     if (typeof next !== 'string' || !URL.canParse(next, at.href)) throw unusable(url, 'a redirect leads nowhere')
@@ -87,12 +95,18 @@ function unusable(url: URL, why: string): FlistError {
 }
 
 /** The error of an answer that is not 200; undefined for that. */
-export function statusError(url: URL, status: number): FlistError | undefined {
+export function statusError(url: URL, { response, stranger }: Got): FlistError | undefined {
+  const status = response.statusCode
   if (status === 200) return undefined
   const what = `Cannot fetch "${redactUrl(url)}": the server answered ${status}`
   if (status === 404 || status === 410) {
     return new FlistError('FLIST_NOT_FOUND', what, {
       hint: 'Check the name; a copy kept earlier is used with --digest',
+    })
+  }
+  if ((status === 401 || status === 403) && stranger !== undefined) {
+    return new FlistError('FLIST_STORE_DENIED', `${what}, by "${stranger}", which is told no secrets`, {
+      hint: 'It redirects there: write that address, and have a password for its host',
     })
   }
   if (status === 401 || status === 403) {
@@ -117,7 +131,9 @@ export function asFetchError(error: unknown, url: URL, signal: AbortSignal): Fli
   const timedOut = error instanceof Error && (error.name === 'TimeoutError' || error.name.endsWith('TimeoutError'))
   const code = systemCode(error)
   const untrusted = untrustedReason(code)
-  const why = timedOut ? 'no answer in time' : untrusted === undefined ? networkReason(error) : `${untrusted} (${code})`
+  const isTls = untrusted === undefined && isTlsCode(code)
+  const reason = isTls ? 'TLS failed' : untrusted
+  const why = timedOut ? 'no answer in time' : reason === undefined ? networkReason(error) : `${reason} (${code})`
   const message = `Cannot fetch "${redactUrl(url)}": ${why}`
   if (code === 'UND_ERR_INVALID_ARG') {
     const hint = isProxyDenied(error) ? PROXY_HINT : 'Check what the credentials file says of this host'
@@ -126,7 +142,7 @@ export function asFetchError(error: unknown, url: URL, signal: AbortSignal): Fli
   return new FlistError(timedOut ? 'FLIST_TIMEOUT' : 'FLIST_STORE_UNREACHABLE', message, {
     hint:
       untrusted === undefined
-        ? `Check the address and the network${proxyHint()}`
+        ? `Check the address and the network${isTls ? ', and that the port speaks TLS' : ''}${proxyHint()}`
         : 'Name the authority that signed it in FLISTFS_CA_FILE; check the clock and the host',
     cause: error,
   })

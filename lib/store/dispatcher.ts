@@ -39,15 +39,30 @@ export function proxyHint(): string {
   return isSet ? '; a proxy is set: check the variables http_proxy, https_proxy and no_proxy' : ''
 }
 
+function isEncoded(text: string): boolean {
+  try {
+    decodeURIComponent(text)
+    return true
+  } catch {
+    return false
+  }
+}
+
 /** True where the environment names a proxy; checks it before undici does, whose message would tell its password. */
 function hasProxy(): boolean {
   let found = false
   for (const variable of PROXY_VARIABLES) {
     const value = process.env[variable]
     if (value === undefined || value === '') continue
-    if (!PROXY_SCHEMES.has(URL.parse(value)?.protocol ?? '')) {
+    const url = URL.parse(value)
+    if (url === null || !PROXY_SCHEMES.has(url.protocol)) {
       throw new FlistError('FLIST_USAGE', `Cannot use the proxy of "${variable}": it is no http or https URL`, {
-        hint: `Write it as http://HOST:PORT: export ${variable}=http://HOST:PORT`,
+        hint: `Write it as http://HOST:PORT: export ${variable}=http://HOST:PORT; in a password / is %2F, # is %23, @ is %40`,
+      })
+    }
+    if (!isEncoded(url.username) || !isEncoded(url.password)) {
+      throw new FlistError('FLIST_USAGE', `Cannot use the proxy of "${variable}": its login has a broken % escape`, {
+        hint: 'Write % itself as %25',
       })
     }
     found = true

@@ -1,8 +1,8 @@
 import { FlistError } from '../base/index.ts'
 import type { BlockSource } from './port.ts'
-import { PROTOCOL_HINT, storeError } from './store-errors.ts'
+import { MOVED_HINT, PROTOCOL_HINT, storeError } from './store-errors.ts'
 import type { Secrets } from './store-secret.ts'
-import { oneHeader, type WebClient } from './web-client.ts'
+import { oneHeader, type Refused, type WebClient } from './web-client.ts'
 
 const REDIRECTS_MAX = 5
 const REDIRECTS = new Set([301, 302, 303, 307, 308])
@@ -90,10 +90,18 @@ export class HttpSource implements BlockSource {
       const answer = await this.#client.get(url, this.#headers(url), signal)
       if (Buffer.isBuffer(answer)) return answer
       if (answer.status === 404 || answer.status === 410) return undefined
-      if (!REDIRECTS.has(answer.status)) throw this.#client.refusal(answer)
+      if (!REDIRECTS.has(answer.status)) throw this.#refusal(answer, url)
       url = this.#target(url, oneHeader(answer.headers, 'location'))
     }
     throw storeError('FLIST_STORE_PROTOCOL', this.name, `more than ${REDIRECTS_MAX} redirects`, PROTOCOL_HINT)
+  }
+
+  #refusal(answer: Refused, from: URL): FlistError {
+    const refusal = this.#client.refusal(answer)
+    const isTold = this.#authorization === undefined || from.origin === this.#base.origin
+    if (isTold || refusal.code !== 'FLIST_STORE_DENIED') return refusal
+    const why = `it redirects to "${from.origin}", which is told no secrets and answered with status ${answer.status}`
+    return storeError('FLIST_STORE_DENIED', this.name, why, MOVED_HINT)
   }
 
   /** Once more where the server refused secrets in whose place others are by now. */

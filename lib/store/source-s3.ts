@@ -6,7 +6,7 @@ import type { BlockSource } from './port.ts'
 import type { BlockSink } from './sink.ts'
 import { DENIED_HINT, PROTOCOL_HINT, RetryAfter, storeError, UNREACHABLE_HINT } from './store-errors.ts'
 import type { StoreUrl } from './store-url.ts'
-import { oneHeader, type Refused, retryAfterMs, type WebClient } from './web-client.ts'
+import { oneHeader, redirectOrigin, type Refused, retryAfterMs, type WebClient } from './web-client.ts'
 
 /** SHA-256 of no bytes: all a GET sends. */
 const EMPTY_SHA256 = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'
@@ -168,6 +168,9 @@ export class S3Source implements BlockSource, BlockSink {
       return storeError('FLIST_STORE_UNREACHABLE', this.name, why, UNREACHABLE_HINT, cause)
     }
     const region = oneHeader(headers, 'x-amz-bucket-region') || /<Region>([\w-]{1,64})<\/Region>/.exec(answer.text)?.[1]
+    // What stands in front of the store, and not the store, says so.
+    const isMoved = code === '' && (region ?? '') === '' && status >= 300 && status < 400
+    if (isMoved && redirectOrigin(headers) !== undefined) return this.#parts.client.refusal(answer)
     if (code === 'AuthorizationHeaderMalformed' || code === 'PermanentRedirect' || (status >= 300 && status < 400)) {
       const hint =
         region === undefined || region === ''

@@ -40,4 +40,5 @@ export const TIMEOUT_HINT = 'Check the network and the store, or name another st
 export const UNREACHABLE_HINT = TIMEOUT_HINT
 export const DENIED_HINT =
   'Check the user name, password or token of the store: see `?password-file=`, `?token-file=` and the credentials file (docs/stores.md)'
+export const MOVED_HINT = 'Write that address into the URL of the store: secrets and blocks are sent to no other'
 export const PROTOCOL_HINT = 'Check that the URL names a store of blocks, and report what it answers to who runs it'

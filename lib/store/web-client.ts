@@ -4,7 +4,15 @@ import type { Dispatcher } from 'undici'
 import { FlistError, LIMITS, systemCode } from '../base/index.ts'
 import { openDispatcher, proxyHint } from './dispatcher.ts'
 import { isProxyDenied, networkReason } from './network-reason.ts'
-import { abortError, DENIED_HINT, PROTOCOL_HINT, RetryAfter, storeError, UNREACHABLE_HINT } from './store-errors.ts'
+import {
+  abortError,
+  DENIED_HINT,
+  MOVED_HINT,
+  PROTOCOL_HINT,
+  RetryAfter,
+  storeError,
+  UNREACHABLE_HINT,
+} from './store-errors.ts'
 import { isTlsCode, tlsError } from './tls-errors.ts'
 
 /** Bytes of an answer nobody wants that are read: to keep its connection, or to learn why. */
@@ -84,6 +92,9 @@ export class WebClient {
       return storeError('FLIST_STORE_UNREACHABLE', name, why, UNREACHABLE_HINT, cause)
     }
     if (status >= 500 || status === 408) return storeError('FLIST_STORE_UNREACHABLE', name, why, UNREACHABLE_HINT)
+    const elsewhere = redirectOrigin(headers)
+    if (status >= 300 && status < 400 && elsewhere !== undefined)
+      return storeError('FLIST_STORE_PROTOCOL', name, `it redirects to "${elsewhere}"`, MOVED_HINT)
     return storeError('FLIST_STORE_PROTOCOL', name, why, PROTOCOL_HINT)
   }
 
@@ -124,6 +135,11 @@ export class WebClient {
 export function oneHeader(headers: IncomingHttpHeaders, name: string): string {
   const value = headers[name]
   return (Array.isArray(value) ? value[0] : value) ?? ''
+}
+
+/** Scheme, host and port that an answer redirects to: the rest may hold secrets. Undefined where it stays on its host. */
+export function redirectOrigin(headers: IncomingHttpHeaders): string | undefined {
+  return URL.parse(oneHeader(headers, 'location'))?.origin
 }
 
 /** Seconds, or a date (RFC 9110 10.2.3). */

@@ -105,7 +105,13 @@ void t.test('tlsError() tells what kind of trouble it is', async (t) => {
 })
 
 void t.test('TLS to a port that speaks none', async (t) => {
-  t.match(await failure(t, `https://${await listening(t, createPlain(answer))}`), { hint: /speaks TLS/ })
+  const host = await listening(t, createPlain(answer))
+  t.match(await failure(t, `https://${host}`), { hint: /speaks TLS/ })
+  const options = { cacheDir: t.testdir({}), hub: undefined, digest: undefined }
+  await t.rejects(resolveArchive(`https://${host}/a.fl`, options, NEVER), {
+    message: /TLS failed \(ERR_SSL/,
+    hint: /speaks TLS/,
+  })
 })
 
 void t.test('a client certificate', { skip: NO_OPENSSL }, async (t) => {
@@ -202,4 +208,9 @@ void t.test('a proxy that is of no use', { skip: NO_OPENSSL }, async (t) => {
   t.match(await failure(t, `https://${tls}`), { code: 'FLIST_STORE_UNREACHABLE' })
   setting(t, 'http_proxy', 'hunter2')
   t.match(await failure(t, `http://${plain}`), { code: 'FLIST_USAGE', message: /"http_proxy"/ })
+  setting(t, 'http_proxy', `http://u:hunter2%zz@${proxy.host}`)
+  const broken = { code: 'FLIST_USAGE', message: /"http_proxy": its login has a broken %/, hint: /%25/ }
+  t.match(await failure(t, `http://${plain}`), broken)
+  const options = { cacheDir: t.testdir({}), hub: undefined, digest: undefined }
+  await t.rejects(resolveArchive(`http://${plain}/a.fl`, options, NEVER), broken)
 })
