@@ -13,6 +13,8 @@ export class ServerSink implements BlockSink {
   readonly #lookAgain: () => Promise<Secrets>
   /** Of `user` and `password`, where they were given in place of a token. */
   #signedIn: Promise<string> | undefined
+  /** Somebody in front of the server lets only those look who say who they are; the server itself lets all. */
+  #isGuarded = false
 
   /** `lookAgain` is asked where the server takes the secrets no more: a token in a file is replaced now and then. */
   constructor(name: string, base: string, secrets: Secrets, client: WebClient, lookAgain: () => Promise<Secrets>) {
@@ -25,7 +27,14 @@ export class ServerSink implements BlockSink {
   }
 
   async has(id: Buffer, signal: AbortSignal): Promise<boolean> {
-    const answer = await this.#client.send('HEAD', this.#url(`/block/${id.toString('hex')}`), {}, undefined, signal)
+    const url = this.#url(`/block/${id.toString('hex')}`)
+    const send = (told: Record<string, string>): Promise<Refused> =>
+      this.#client.send('HEAD', url, told, undefined, signal)
+    let answer = this.#isGuarded ? undefined : await send({})
+    if (answer === undefined || isRefusal(answer)) {
+      this.#isGuarded = true
+      answer = await this.#authorized(send, signal)
+    }
     if (answer.status === 200) return true
     if (answer.status === 404) return false
     throw this.#client.refusal(answer)
@@ -39,12 +48,7 @@ export class ServerSink implements BlockSink {
       const headers = { 'content-type': 'application/octet-stream', ...told }
       return this.#client.send('POST', url, headers, stored, signal)
     }
-    const told = await this.#authorization(signal)
-    let answer = await send(told)
-    if (answer.status === 401 || answer.status === 403) {
-      const others = await this.#others(told, signal)
-      if (others['authorization'] !== told['authorization']) answer = await send(others)
-    }
+    const answer = await this.#authorized(send, signal)
     if (answer.status !== 200 && answer.status !== 201) throw this.#client.refusal(answer)
     if (textIn(answer.text, 'hash') === id.toString('hex')) return
     throw storeError('FLIST_STORE_PROTOCOL', this.name, 'it has the block under another id', PROTOCOL_HINT)
@@ -58,6 +62,15 @@ export class ServerSink implements BlockSink {
     const url = new URL(this.#base)
     url.pathname = `${this.#path}/api/v1${path}`
     return url
+  }
+
+  /** Once more where the server refused secrets in whose place others are by now. */
+  async #authorized(send: (told: Record<string, string>) => Promise<Refused>, signal: AbortSignal): Promise<Refused> {
+    const told = await this.#authorization(signal)
+    const answer = await send(told)
+    if (!isRefusal(answer)) return answer
+    const others = await this.#others(told, signal)
+    return others['authorization'] === told['authorization'] ? answer : await send(others)
   }
 
   async #authorization(signal: AbortSignal): Promise<Record<string, string>> {
@@ -94,6 +107,10 @@ export class ServerSink implements BlockSink {
     if (token !== '') return token
     throw storeError('FLIST_STORE_PROTOCOL', this.name, 'its answer to a sign-in has no token', PROTOCOL_HINT)
   }
+}
+
+function isRefusal({ status }: Refused): boolean {
+  return status === 401 || status === 403
 }
 
 /** A field of a JSON object, or ''. */

@@ -14,6 +14,8 @@ export interface FlServer {
   readonly first: number[]
   /** Whom it lets write. */
   token: string
+  /** Something in front of it lets nobody look either who does not say who he is. */
+  guarded: boolean
   /** Says that it has each block under another id. */
   lies: boolean
   /** Milliseconds before each answer. */
@@ -57,6 +59,7 @@ export async function startFlServer(
     first: [],
     token: password,
     lies: false,
+    guarded: false,
     delayMs: 0,
     answersLeft: Infinity,
     requests: 0,
@@ -81,6 +84,8 @@ async function serve(
     state.token = `token-${state.signIns}`
     return void response.writeHead(201).end(JSON.stringify({ access_token: state.token }))
   }
+  if (state.guarded && request.headers.authorization !== `Bearer ${state.token}`)
+    return void response.writeHead(401).end()
   if (url === '/base/api/v1/block?file_hash=&idx=0' && request.method === 'POST') {
     if (request.headers.authorization !== `Bearer ${state.token}`) return void response.writeHead(403).end('no')
     const hash = state.lies ? '00'.repeat(32) : await blake2b(body, 256)

@@ -116,6 +116,22 @@ void t.test('fl-server', { timeout: 600_000 }, async (t) => {
     t.equal(server.signIns, 2, 'all with one more')
     t.equal(server.blocks.size, flBlocks.length)
   })
+  await t.test('says who it is where it may not even look', async (t) => {
+    server.blocks.clear()
+    server.guarded = true
+    t.teardown(() => (server.guarded = false))
+    for (const login of [`${FL_USER}:${PASSWORD}@${server.host}/base`, `${server.host}/base?token=token-3`]) {
+      server.blocks.clear()
+      await using sinks = await openSinks([{ start: 0, end: 255, url: `server://http://${login}` }], '/')
+      for (const isNew of [true, false])
+        for (const { ref, stored } of flBlocks) t.equal(await sinks.send(ref.id, stored, NEVER), isNew)
+    }
+    t.equal(server.signIns, 3, 'once')
+    const strangers = await opened(t, `server://http://${server.host}/base?token=other`)
+    t.match(await failure(() => strangers.send(blocks[1]!.ref.id, blocks[1]!.stored, NEVER)), {
+      code: 'FLIST_STORE_DENIED',
+    })
+  })
   await t.test('tries again while it is busy, and says what it refuses', async (t) => {
     server.blocks.clear()
     server.token = PASSWORD
