@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { FlistError, systemReason } from '../base/index.ts'
 import { redactUrl } from './archive-http.ts'
 import type { DownloadOptions } from './archive-download.ts'
-import { hasBareUserinfo } from './store-url.ts'
+import { hasBareUserinfo, hasZone, ZONE_HINT } from './store-url.ts'
 
 export interface ResolveOptions extends DownloadOptions {
   /** Base URL of the hub that short names belong to; `DEFAULT_HUB` when undefined. */
@@ -87,6 +87,8 @@ function badUrl(text: string): FlistError {
   // The text may hold a password, and does not parse: it is not repeated.
   const scheme = /^[a-z][a-z0-9+.-]*:/i.exec(text)?.[0] ?? ''
   return new FlistError('FLIST_USAGE', `Cannot use the address "${scheme}..." as a URL`, {
-    hint: 'Write it as http://host/path or https://host/path; in a user name and password / is %2F, ? is %3F, # is %23, @ is %40',
+    hint: hasZone(text)
+      ? ZONE_HINT
+      : 'Write it as http://host/path or https://host/path; in a user name and password / is %2F, ? is %3F, # is %23, @ is %40',
   })
 }

@@ -119,8 +119,16 @@ function asUrl(url: string, text: string): URL {
   try {
     return new URL(text)
   } catch {
+    if (hasZone(url)) throw usage(url, 'an IPv6 address with a zone has no place in a URL', ZONE_HINT)
     throw usage(url, 'it is not a URL', `Use one of ${SUPPORTED}`)
   }
+}
+
+export const ZONE_HINT = 'Write an address of that host which means the same on every link, as fd00::1, or its name'
+
+/** True for `[fe80::1%eth0]` as host, also where its % is encoded: the URL standard leaves zones out (url.spec.whatwg.org, "host parsing"). */
+export function hasZone(url: string): boolean {
+  return /^[^/]*\/\/(?:https?:\/\/)?(?:[^/?#]*@)?\[[^\]/?#]*%[^\]/?#]*\]/i.test(url)
 }
 
 // The path is taken as it is written: rfs neither encodes nor decodes what it finds in a route.

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { FlistError } from '../../lib/base/index.ts'
+import { resolveArchive } from '../../lib/store/archive-name.ts'
 import { hasInlineSecret, parseStoreRoute, parseStoreUrl, redactUrl } from '../../lib/store/store-url.ts'
 
 void t.test('parseStoreRoute() reads ranges', async (t) => {
@@ -174,6 +175,26 @@ void t.test('redactUrl() and hasInlineSecret() find secrets, and only those', as
     t.equal(redactUrl(url), url)
     t.notOk(hasInlineSecret(url))
   }
+})
+
+void t.test('parseStoreUrl() says that an address has a zone', async (t) => {
+  for (const url of [
+    'http://[fe80::1%25eth0]/x',
+    'https://me:hunter2@[fe80::1%eth0]:1/',
+    'zdb://[fe80::1%25eth0]:9900/ns',
+    'redis://:hunter2@[fe80::1%eth0]',
+    's3://[fe80::1%eth0]:9000/b',
+    'server://http://[fe80::1%eth0]:1',
+  ]) {
+    const said = { code: 'FLIST_USAGE', message: /an IPv6 address with a zone/, hint: /means the same on every link/ }
+    t.throws(() => parseStoreUrl(url, '/'), said, url)
+  }
+  t.throws(() => parseStoreUrl('http://[::1/x%20]', '/'), { message: /it is not a URL/ })
+  const options = { cacheDir: '/', hub: undefined, digest: undefined }
+  await t.rejects(resolveArchive('http://[fe80::1%25eth0]/a.fl', options, AbortSignal.abort()), {
+    code: 'FLIST_USAGE',
+    hint: /means the same on every link/,
+  })
 })
 
 void t.test('parseStoreUrl() says what to encode in a password', async (t) => {
