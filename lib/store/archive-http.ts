@@ -26,7 +26,10 @@ export async function openClient(url: URL): Promise<ArchiveClient> {
   const [{ openDispatcher }, { readTls }] = await Promise.all([import('./dispatcher.ts'), import('./tls-files.ts')])
   const tls = await readTls({ name: 'the archive', secrets: {} })
   const authorization = await authorizationFor(url)
-  return { agent: await openDispatcher({ timeoutMs: LIMITS.tryTimeoutMs, connections: 2, tls }), authorization }
+  return {
+    agent: await openDispatcher({ timeoutMs: LIMITS.tryTimeoutMs, connections: 2, tls: tls?.context }),
+    authorization,
+  }
 }
 
 async function authorizationFor(url: URL): Promise<string | undefined> {

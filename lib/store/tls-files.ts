@@ -1,4 +1,4 @@
-import { X509Certificate } from 'node:crypto'
+import { createHash, X509Certificate } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { createSecureContext, getCACertificates, type SecureContext } from 'node:tls'
 import { describeError, FlistError, systemReason } from '../base/index.ts'
@@ -7,11 +7,18 @@ import type { StoreUrl } from './store-url.ts'
 /** Names a PEM file of authorities trusted beside the known ones, for every store and download. */
 export const CA_VARIABLE = 'FLISTFS_CA_FILE'
 
+/** What the files said when they were read. */
+export interface Tls {
+  readonly context: SecureContext
+  /** Another one where the files say something else. */
+  readonly digest: string
+}
+
 /**
  * Whom to trust and who we are: `?ca-file=` (it alone then signs for this store), `?cert-file=`, `?key-file=`, FLISTFS_CA_FILE.
  * Undefined: as Node does. The caller has checked that the URL may name files (`readSecrets`). Throws FLIST_USAGE, FLIST_STORE_DENIED.
  */
-export async function readTls(store: Pick<StoreUrl, 'name' | 'secrets'>): Promise<SecureContext | undefined> {
+export async function readTls(store: Pick<StoreUrl, 'name' | 'secrets'>): Promise<Tls | undefined> {
   const { caFile, certFile, keyFile } = store.secrets
   const common = process.env[CA_VARIABLE] || undefined
   if (certFile === undefined && keyFile === undefined && caFile === undefined && common === undefined) return undefined
@@ -28,10 +35,16 @@ export async function readTls(store: Pick<StoreUrl, 'name' | 'secrets'>): Promis
   ])
   try {
     if (ca !== undefined) void new X509Certificate(ca)
-    return createSecureContext({
+    const context = createSecureContext({
       ...(ca === undefined ? {} : { ca: caFile === undefined ? [...getCACertificates(), ca] : [ca] }),
       ...(cert === undefined || key === undefined ? {} : { cert, key }),
     })
+    return {
+      context,
+      digest: createHash('sha256')
+        .update(JSON.stringify([ca, cert, key]))
+        .digest('hex'),
+    }
   } catch (error) {
     throw new FlistError('FLIST_STORE_DENIED', `Cannot use the TLS files of "${store.name}": ${describeError(error)}`, {
       hint: 'Name PEM files; the key must fit the certificate and have no passphrase',

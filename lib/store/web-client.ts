@@ -1,5 +1,4 @@
 import type { IncomingHttpHeaders } from 'node:http'
-import type { SecureContext } from 'node:tls'
 import type { Dispatcher } from 'undici'
 import { FlistError, LIMITS, systemCode } from '../base/index.ts'
 import { openDispatcher, proxyHint } from './dispatcher.ts'
@@ -14,6 +13,7 @@ import {
   UNREACHABLE_HINT,
 } from './store-errors.ts'
 import { isTlsCode, tlsError } from './tls-errors.ts'
+import type { Tls } from './tls-files.ts'
 
 /** Bytes of an answer nobody wants that are read: to keep its connection, or to learn why. */
 const DUMP_BYTES_MAX = 64 * 1024
@@ -30,17 +30,32 @@ export interface Refused {
 /** Requests for blocks over HTTP, as every web store needs them. */
 export class WebClient {
   readonly #name: string
-  readonly #dispatcher: Dispatcher
+  readonly #timeoutMs: number
+  #tls: Tls | undefined
+  readonly #readTls: () => Promise<Tls | undefined>
+  #dispatcher: Promise<Dispatcher> | undefined
   #closed = false
 
-  private constructor(name: string, dispatcher: Dispatcher) {
+  private constructor(name: string, timeoutMs: number, tls: Tls | undefined, readTls: () => Promise<Tls | undefined>) {
     this.#name = name
-    this.#dispatcher = dispatcher
+    this.#timeoutMs = timeoutMs
+    this.#tls = tls
+    this.#readTls = readTls
   }
 
-  /** `name` is the store's, without secrets. Loads the HTTP client, connects nowhere. Throws FLIST_USAGE where a proxy is no URL. */
-  static async open(name: string, timeoutMs: number, tls?: SecureContext): Promise<WebClient> {
-    return new WebClient(name, await openDispatcher({ timeoutMs, tls }))
+  /**
+   * `name` is the store's, without secrets. `readTls` is asked where TLS fails: certificates in files are replaced now and then.
+   * Loads the HTTP client, connects nowhere. Throws FLIST_USAGE where a proxy is no URL.
+   */
+  static async open(
+    name: string,
+    timeoutMs: number,
+    tls?: Tls,
+    readTls: () => Promise<Tls | undefined> = () => Promise.resolve(tls),
+  ): Promise<WebClient> {
+    const client = new WebClient(name, timeoutMs, tls, readTls)
+    await client.#open()
+    return client
   }
 
   /**
@@ -50,9 +65,8 @@ export class WebClient {
   async get(url: URL, headers: Record<string, string>, signal: AbortSignal): Promise<Buffer | Refused> {
     if (signal.aborted) throw abortError(signal, this.#name)
     try {
-      const dispatcher = this.#open()
       const { pathname, search, origin } = url
-      const answer = await dispatcher.request({ origin, path: pathname + search, method: 'GET', headers, signal })
+      const answer = await this.#request({ origin, path: pathname + search, method: 'GET', headers, signal })
       if (answer.statusCode === 200) return await this.#body(answer)
       return { status: answer.statusCode, headers: answer.headers, text: await shortText(answer) }
     } catch (error) {
@@ -71,10 +85,9 @@ export class WebClient {
   ): Promise<Refused> {
     if (signal.aborted) throw abortError(signal, this.#name)
     try {
-      const dispatcher = this.#open()
       const { pathname, search, origin } = url
       const request = { origin, path: pathname + search, method, headers, body: body ?? null, signal }
-      const answer = await dispatcher.request(request)
+      const answer = await this.#request(request)
       return { status: answer.statusCode, headers: answer.headers, text: await shortText(answer) }
     } catch (error) {
       if (signal.aborted) throw abortError(signal, this.#name)
@@ -100,12 +113,42 @@ export class WebClient {
 
   async close(): Promise<void> {
     this.#closed = true
-    await this.#dispatcher.destroy()
+    const dispatcher = await this.#dispatcher?.catch(() => undefined)
+    await dispatcher?.destroy()
   }
 
-  #open(): Dispatcher {
-    if (this.#closed) throw storeError('FLIST_STORE_UNREACHABLE', this.#name, 'it was closed', UNREACHABLE_HINT)
+  #open(): Promise<Dispatcher> {
+    if (this.#closed)
+      return Promise.reject(storeError('FLIST_STORE_UNREACHABLE', this.#name, 'it was closed', UNREACHABLE_HINT))
+    this.#dispatcher ??= openDispatcher({ timeoutMs: this.#timeoutMs, tls: this.#tls?.context })
     return this.#dispatcher
+  }
+
+  /** Once more where TLS failed with files in whose place others are by now. */
+  async #request(options: Dispatcher.RequestOptions): Promise<Dispatcher.ResponseData> {
+    const dispatcher = await this.#open()
+    try {
+      return await dispatcher.request(options)
+    } catch (error) {
+      const code = systemCode(error)
+      // Many servers that do not take our certificate only hang up.
+      if (this.#tls === undefined || !(isTlsCode(code) || HUNG_UP.has(code))) throw error
+      const other = await this.#renewed(dispatcher)
+      if (other === undefined) throw error
+      return await other.request(options)
+    }
+  }
+
+  async #renewed(old: Dispatcher): Promise<Dispatcher | undefined> {
+    // A file that is being written makes no sense yet.
+    const tls = await this.#readTls().catch(() => undefined)
+    if ((await this.#open()) !== old) return this.#open()
+    if (tls === undefined || tls.digest === this.#tls?.digest) return undefined
+    this.#tls = tls
+    this.#dispatcher = undefined
+    // What is under way there ends by itself.
+    old.close().catch(() => undefined)
+    return this.#open()
   }
 
   async #body(answer: Dispatcher.ResponseData): Promise<Buffer> {
@@ -183,6 +226,7 @@ function unreachable(name: string, error: unknown, isTls: boolean): FlistError {
   return storeError('FLIST_STORE_UNREACHABLE', name, why, UNREACHABLE_HINT + certificate + proxyHint())
 }
 
+const HUNG_UP = new Set(['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE'])
 const CERTIFICATE_HINT = 'if it wants a certificate of ours, add `?cert-file=FILE&key-file=FILE`'
 export const PROXY_HINT =
   'Put user and password into the URL of the proxy: check the variables http_proxy, https_proxy and no_proxy'

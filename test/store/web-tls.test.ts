@@ -126,6 +126,30 @@ void t.test('a client certificate', { skip: NO_OPENSSL }, async (t) => {
   await t.rejects(open(t, misfit), { code: 'FLIST_STORE_DENIED', message: /TLS files/ })
 })
 
+void t.test(
+  'certificates that are replaced in their files are used without opening anew',
+  { skip: NO_OPENSSL },
+  async (t) => {
+    const host = await secure(t, { requestCert: true, rejectUnauthorized: true, ca: readFileSync(path('ca.pem')) })
+    const own = t.testdir({})
+    // Of an authority that nobody here knows.
+    makeCertificates(own)
+    const put = (name: string): void => writeFileSync(join(own, name), readFileSync(path(name)))
+    const files = `ca-file=${own}/ca.pem&cert-file=${own}/client.pem&key-file=${own}/client.key`
+    const source = await open(t, `https://${host}?${files}`)
+    const fails = (): Promise<unknown> => source.get(id, NEVER).catch((error: unknown) => error)
+    t.match(await fails(), { code: 'FLIST_STORE_PROTOCOL', message: /nobody we trust/ })
+    put('ca.pem')
+    const refused = await fails()
+    t.match(refused, { hint: /cert-file/ }, 'now it is the server that does not know us')
+    put('client.key')
+    t.match(await fails(), { hint: /cert-file/ }, 'half of a change is none')
+    put('client.pem')
+    const all = await Promise.all([1, 2, 3].map(() => source.get(id, NEVER)))
+    t.ok(all.every((stored) => stored?.equals(block.stored)))
+  },
+)
+
 interface Proxy {
   readonly host: string
   /** Request lines. */
