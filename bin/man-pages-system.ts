@@ -50,7 +50,7 @@ export function helperPage(program: Command, version: string): string {
     ...optionsOf(program, 'mount')
       .filter(isSettable)
       .flatMap((option) => described(option, '=')),
-    ...tagged('.BR nosuid , " nodev" , " exec" , " ro"', 'Go before settings that say the contrary.'),
+    ...tagged('.BR nosuid , " nodev" , " exec" , " symfollow" , " ro"', 'Go before settings that say the contrary.'),
     '.SH EXIT STATUS',
     ...HELPER_EXIT_CODES.flatMap(([code, what]) => tagged(`.B ${code}`, what)),
     '.SH EXAMPLES',

@@ -18,6 +18,7 @@ interface Words {
   readonly dev?: true
   readonly allowOther?: true
   readonly noexec?: true
+  readonly nosymfollow?: true
   readonly defaultStore?: string[]
   readonly asZeroOs?: true
   readonly log?: string
@@ -65,6 +66,7 @@ export function addMountOptions(command: Command): Command {
     .option('--suid', 'honour setuid and setgid bits')
     .option('--dev', 'honour device nodes')
     .option('--noexec', 'run no programs from it')
+    .option('--nosymfollow', 'follow no symbolic links on it; they are still seen')
     .addOption(new Option('--as-zero-os').hideHelp())
     .option('--allow-other', 'let other users in; root always does')
     .option('--log <file>', 'append messages to a file')
@@ -101,6 +103,7 @@ export function mountRequest(archive: string, directory: string, words: Words): 
     dev: words.dev ?? false,
     allowOther: words.allowOther ?? false,
     noexec: words.noexec ?? false,
+    nosymfollow: words.nosymfollow ?? false,
     defaultStores: words.defaultStore ?? [],
     asZeroOs: words.asZeroOs ?? false,
     ownProcess: words.ownProcess ?? false,

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import type { Command } from 'commander'
 import { FlistError } from '../lib/base/index.ts'
 
@@ -20,7 +21,16 @@ const RENAMED: Readonly<Record<string, string>> = {
 }
 
 /** What they say is not to be, whatever was said before them or stands in settings. */
-const TAKEN_BACK: Readonly<Record<string, string>> = { nosuid: 'suid', nodev: 'dev', exec: 'noexec', ro: 'rw' }
+const TAKEN_BACK: Readonly<Record<string, string>> = {
+  nosuid: 'suid',
+  nodev: 'dev',
+  exec: 'noexec',
+  symfollow: 'nosymfollow',
+  ro: 'rw',
+}
+
+/** Labels of SELinux, which mount(8) leaves out by itself where the kernel has none. */
+const LABELS = new Set(['context', 'fscontext', 'defcontext', 'rootcontext'])
 
 /** mount(8) waits for the mount, so these would never end or never begin. */
 const REFUSED = new Set(['foreground', 'help', 'json', 'options', 'bind', 'rbind', 'move'])
@@ -43,12 +53,16 @@ function readItems(items: readonly string[]): Said {
   const words: string[] = []
   const off = new Set<string>()
   for (const item of items) {
-    const equals = item.indexOf('=')
-    const said = equals < 0 ? item : item.slice(0, equals)
+    const equals = plainOf(item).indexOf('=')
+    const said = equals < 0 ? plainOf(item) : item.slice(0, equals)
     const name = RENAMED[said] ?? said
     // `x-systemd.automount` and its like are for others, a comment is for people.
     if (/^x-/i.test(said) || said === 'comment') continue
     if (equals < 0 && IGNORED.has(said)) continue
+    if (LABELS.has(said)) {
+      refuseLabel(said)
+      continue
+    }
     // By the kernel alone it would take `nosuid` and `nodev` away: mount(8) does not know that nobody asked for their contrary.
     if (said === 'remount') {
       const hint = 'Unmount it, and mount it again with the options wanted'
@@ -68,6 +82,19 @@ function readItems(items: readonly string[]): Said {
     words.push(equals < 0 ? `--${name}` : `--${name}=${item.slice(equals + 1)}`)
   }
   return { words, off }
+}
+
+/** `ro=recursive` and `user=NAME` are `ro` and `user` with words for mount(8). */
+function plainOf(item: string): string {
+  return /^(?:r[ow]=(?:fs|vfs|recursive)|user=.*)$/s.test(item) ? item.slice(0, item.indexOf('=')) : item
+}
+
+/** Throws FLIST_USAGE where there are labels: content would be open to others than was meant. */
+function refuseLabel(said: string): void {
+  if (!/\tselinuxfs$/m.test(readFileSync('/proc/filesystems', 'utf8'))) return
+  throw new FlistError('FLIST_USAGE', `Cannot use "${said}" after -o: no labels of SELinux are set`, {
+    hint: `Leave "${said}" out, and let the policy allow what is to be read: files have the label of the type fuse`,
+  })
 }
 
 function dropWord(words: string[], word: string): void {

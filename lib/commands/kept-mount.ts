@@ -78,7 +78,9 @@ export function goOnAs({ id }: MountListing, options: ServeOptions): boolean {
 /** What a mount keeps from its beginning to its end. */
 function mountedAs(words: ServeWords): string {
   const { digest, source, subtype, passthrough, suid, dev, allowOther, noexec, rw } = words
-  return JSON.stringify([digest, source, subtype, passthrough, suid, dev, allowOther, noexec, rw ?? null])
+  // A record of an older version does not speak of links.
+  const links = words.nosymfollow ?? false
+  return JSON.stringify([digest, source, subtype, passthrough, suid, dev, allowOther, noexec, links, rw ?? null])
 }
 
 async function serveKept({ fd, record }: KeptDevice, legacy: Legacy, options: ServeOptions): Promise<number> {

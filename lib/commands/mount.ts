@@ -31,6 +31,7 @@ export interface MountRequest {
   readonly dev: boolean
   readonly allowOther: boolean
   readonly noexec: boolean
+  readonly nosymfollow: boolean
   /** `[xx-xx=]URL`, for an archive that names no store itself. */
   readonly defaultStores: readonly string[]
   /** In the place of Zero-OS's mounters (docs/zero-os.md). */
@@ -133,6 +134,7 @@ async function mountOn(
     dev: request.dev,
     allowOther: request.allowOther,
     noexec: request.noexec,
+    nosymfollow: request.nosymfollow,
     ...(request.asZeroOs ? zeroOsNames() : { source: archive.name, subtype: MOUNT_TYPE.slice('fuse.'.length) }),
     logFile: request.logFile === undefined ? undefined : resolve(request.logFile),
     logLevel: request.logLevel,

@@ -32,7 +32,7 @@ export async function mountThrough(
   signal: AbortSignal,
 ): Promise<void> {
   const { words, served, checked } = plan
-  const { rw, suid, dev, allowOther, noexec, source, subtype, directory, digest } = words
+  const { rw, suid, dev, allowOther, noexec, nosymfollow, source, subtype, directory, digest } = words
   const mounted: string[] = []
   let claimed = false
   try {
@@ -45,7 +45,7 @@ export async function mountThrough(
     }
     await host.take(plan, signal)
     signal.throwIfAborted()
-    mountDevice(fd, { source, subtype, directory: served, suid, dev, allowOther, noexec, checked })
+    mountDevice(fd, { source, subtype, directory: served, suid, dev, allowOther, noexec, nosymfollow, checked })
     mounted.push(served)
     await host.begin(signal)
     const { minor } = mountedAt(served)
@@ -71,7 +71,7 @@ function mountedAt(directory: string): { readonly minor: number } {
 }
 
 async function makeWritable(plan: MountPlan, index: FlistIndex): Promise<void> {
-  const { directory, source, suid, dev, noexec } = plan.words
+  const { directory, source, suid, dev, noexec, nosymfollow } = plan.words
   const { mode, owner, owners, mtime, mtimeNs } = index
   const at = 2 * (owner[0] ?? 0)
   await mountOverlay({
@@ -89,6 +89,7 @@ async function makeWritable(plan: MountPlan, index: FlistIndex): Promise<void> {
     suid,
     dev,
     noexec,
+    nosymfollow,
     source,
   })
   await hideLower(plan.served)

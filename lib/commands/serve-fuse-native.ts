@@ -33,12 +33,19 @@ const GRACE_MS = 10_000
 /** What fuse-native's interface has no place for. Said before anything is fetched. Throws FLIST_USAGE, FLIST_MOUNT_FAILED. */
 export async function requireFuseNative(words: {
   readonly passthrough: boolean
+  readonly nosymfollow: boolean
   readonly rw: unknown
   readonly traceFile?: string | undefined
 }): Promise<void> {
-  const { passthrough, rw, traceFile } = words
-  const option = passthrough ? '--passthrough' : rw !== undefined ? '--rw' : traceFile !== undefined ? '--trace' : ''
-  if (option !== '') {
+  const { passthrough, nosymfollow, rw, traceFile } = words
+  const said = {
+    '--passthrough': passthrough,
+    '--rw': rw !== undefined,
+    '--trace': traceFile !== undefined,
+    '--nosymfollow': nosymfollow,
+  }
+  const option = Object.entries(said).find(([, isSaid]) => isSaid)?.[0]
+  if (option !== undefined) {
     throw new FlistError('FLIST_USAGE', `Cannot use ${option} with --driver fuse-native`, {
       hint: 'Leave --driver out: our own driver does it',
     })

@@ -54,11 +54,14 @@ export function mountAsUser(fd: number, words: MountWords): void {
 
 /** What only root may honour, and fusermount3 leaves out without a word. Throws FLIST_NOT_PERMITTED. */
 export function refuseForUsers(words: MountWords): void {
-  if ((!words.suid && !words.dev) || mayMount()) return
-  const option = words.suid ? '--suid' : '--dev'
-  throw new FlistError('FLIST_NOT_PERMITTED', `Cannot mount on "${words.directory}" with ${option}: only root may`, {
-    hint: `Leave ${option} out: setuid files and devices are seen, and do nothing`,
-  })
+  const { suid, dev, nosymfollow, directory } = words
+  if (!(suid || dev || nosymfollow) || mayMount()) return
+  const option = suid ? '--suid' : dev ? '--dev' : '--nosymfollow'
+  const hint =
+    suid || dev
+      ? `Leave ${option} out: setuid files and devices are seen, and do nothing`
+      : `Leave ${option} out, or be root in a user namespace (unshare -Urm): ${PROGRAM} does not know it`
+  throw new FlistError('FLIST_NOT_PERMITTED', `Cannot mount on "${directory}" with ${option}: only root may`, { hint })
 }
 
 /** A writable mount is an overlay, which fusermount3 does not mount. Throws FLIST_NOT_PERMITTED. */

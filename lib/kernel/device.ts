@@ -1,6 +1,6 @@
 import { constants, openSync, writeFileSync } from 'node:fs'
 import { FlistError, LIMITS, systemCode } from '../base/index.ts'
-import { adopt, KnownIds, mayMount, mount, MS, write } from '../system/index.ts'
+import { adopt, KnownIds, mayMount, mount, mountFlags, MS, write } from '../system/index.ts'
 import { NOTIFY, OUT_HEADER } from '../wire/index.ts'
 import { mountAsUser } from './device-user.ts'
 import { processNamed, type ProcessName } from './processes.ts'
@@ -14,6 +14,7 @@ export interface MountWords {
   readonly dev: boolean
   readonly allowOther: boolean
   readonly noexec: boolean
+  readonly nosymfollow: boolean
   /** The kernel checks owners and modes; else whoever mounted reads all, and nobody else comes in. */
   readonly checked: boolean
 }
@@ -103,9 +104,8 @@ function mountDirectly(fd: number, words: MountWords): void {
   ]
   if (words.checked) options.push('default_permissions')
   if (words.allowOther) options.push('allow_other')
-  const flags = MS.RDONLY | (words.suid ? 0 : MS.NOSUID) | (words.dev ? 0 : MS.NODEV) | (words.noexec ? MS.NOEXEC : 0)
   try {
-    mount(words.source, words.directory, `fuse.${words.subtype}`, flags, options.join(','))
+    mount(words.source, words.directory, `fuse.${words.subtype}`, MS.RDONLY | mountFlags(words), options.join(','))
   } catch (error) {
     if (error instanceof FlistError && error.code === 'FLIST_NOT_PERMITTED') {
       // Root of a user namespace, in the tree of mounts of another.

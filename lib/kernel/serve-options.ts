@@ -29,6 +29,7 @@ export interface ServeWords {
   readonly dev: boolean
   readonly allowOther: boolean
   readonly noexec: boolean
+  readonly nosymfollow: boolean
   /** What the list of mounts shows as source, and as type behind `fuse.`. */
   readonly source: string
   readonly subtype: string

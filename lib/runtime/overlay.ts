@@ -1,7 +1,7 @@
 import { chmodSync, chownSync, existsSync, mkdirSync, rmdirSync, statSync } from 'node:fs'
 import { release } from 'node:os'
 import { errnoName, FlistError } from '../base/index.ts'
-import { KnownIds, MNT, mountAsync, MS, setTimes, setXattr, umountAsync } from '../system/index.ts'
+import { KnownIds, MNT, mountAsync, mountFlags, setTimes, setXattr, umountAsync } from '../system/index.ts'
 
 /** The root's attributes: an overlay shows those of its upper folder. */
 export interface RootAttributes {
@@ -27,6 +27,7 @@ export interface OverlayWords {
   readonly suid: boolean
   readonly dev: boolean
   readonly noexec: boolean
+  readonly nosymfollow: boolean
 }
 
 /**
@@ -62,8 +63,7 @@ export async function mountOverlay(words: OverlayWords): Promise<void> {
     `workdir=${escapeOption(work)}`,
     ...(new KnownIds().all ? features() : USER_FEATURES),
   ].join(',')
-  const flags = (words.suid ? 0 : MS.NOSUID) | (words.dev ? 0 : MS.NODEV) | (words.noexec ? MS.NOEXEC : 0)
-  const errno = await mountAsync(words.source, words.directory, 'overlay', flags, data)
+  const errno = await mountAsync(words.source, words.directory, 'overlay', mountFlags(words), data)
   if (errno === 0) return
   const name = errnoName(errno)
   if (name === 'ESTALE') {

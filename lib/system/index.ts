@@ -11,6 +11,7 @@ export {
   MNT,
   mount,
   mountAsync,
+  mountFlags,
   MS,
   pread,
   read,

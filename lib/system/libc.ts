@@ -92,10 +92,24 @@ export const MS = {
   NODEV: 4,
   NOEXEC: 8,
   REMOUNT: 32,
+  /** Linux 5.10. */
+  NOSYMFOLLOW: 256,
   NOATIME: 1024,
   BIND: 4096,
   PRIVATE: 1 << 18,
 } as const
+
+/** What a mount does not honour, as flags of mount(2). */
+export function mountFlags(words: {
+  readonly suid: boolean
+  readonly dev: boolean
+  readonly noexec: boolean
+  readonly nosymfollow: boolean
+}): number {
+  const { suid, dev, noexec, nosymfollow } = words
+  const flags = (suid ? 0 : MS.NOSUID) | (dev ? 0 : MS.NODEV)
+  return flags | (noexec ? MS.NOEXEC : 0) | (nosymfollow ? MS.NOSYMFOLLOW : 0)
+}
 
 /** Flags of umount2(2). */
 export const MNT = { FORCE: 1, DETACH: 2, NOFOLLOW: 8 } as const

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { optionWords } from '../../bin/option-list.ts'
 import { Output } from '../../bin/output.ts'
@@ -34,6 +35,13 @@ t.test('optionWords() leaves out what mount(8) says to all, and what is for othe
   t.strictSame(optionWords('nodev,devices'), ['--dev'], 'the last word counts')
   t.strictSame(optionWords('noexec,writable,exec,ro'), [])
   t.strictSame(optionWords('exec,noexec,ro,writable'), ['--noexec', '--rw'])
+  t.strictSame(optionWords('symfollow,nosymfollow'), ['--nosymfollow'])
+  t.strictSame(optionWords('nosymfollow,writable,symfollow,ro=recursive'), [], 'as newer mount(8) says it')
+  t.strictSame(optionWords('rw=vfs,user=somebody,mand,dirsync,iversion,lazytime,silent,owner,group'), [])
+  const labels = 'context="system_u:object_r:x:s0:c1,c2",fscontext=a,defcontext=b,rootcontext=c,timeout=1'
+  if (/\tselinuxfs$/m.test(readFileSync('/proc/filesystems', 'utf8'))) {
+    t.throws(() => optionWords(labels), { code: 'FLIST_USAGE', message: /"context" after -o: no labels/ })
+  } else t.strictSame(optionWords(labels), ['--timeout=1'])
 })
 
 t.test('optionWords() refuses what would never end', async (t) => {

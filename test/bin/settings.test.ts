@@ -52,13 +52,13 @@ t.test(
 )
 
 t.test('what -o says is not to be is not, whatever is set', async (t) => {
-  const user = '[mount]\nsuid = true\nrw = true\nnoexec = true\nupper = "/changes"\n'
+  const user = '[mount]\nsuid = true\nrw = true\nnoexec = true\nnosymfollow = true\nupper = "/changes"\n'
   const env = { FLISTFS_DEV: '1' }
-  const set = { suid: true, dev: true, rw: true, noexec: true, upper: '/changes' }
+  const set = { suid: true, dev: true, rw: true, noexec: true, nosymfollow: true, upper: '/changes' }
   t.match((await settled(t, ['-o', 'nofail'], { user }, env)).options, set)
   // As mount(8) says it for `users` in fstab.
-  const { options } = await settled(t, ['-o', 'ro,nosuid,nodev,exec,users'], { user }, env)
-  t.match(options, { suid: false, dev: false, rw: false, noexec: false, upper: undefined })
+  const { options } = await settled(t, ['-o', 'ro,nosuid,nodev,exec,symfollow,users'], { user }, env)
+  t.match(options, { suid: false, dev: false, rw: false, noexec: false, nosymfollow: false, upper: undefined })
   t.match((await settled(t, ['-o', 'nosuid', '-o', 'setuid'], {})).options, { suid: true }, 'the last word counts')
   t.match((await settled(t, ['--suid', '-o', 'nosuid'], {})).options, { suid: false })
   for (const words of [

@@ -54,6 +54,25 @@ mountTest('options of mount(8) reach flistfs', { skip: SKIP }, async (t, lab) =>
   await until(() => lab.servers().length === 0)
 })
 
+mountTest('mount -o nosymfollow follows no links, of a writable mount either', { skip: SKIP }, async (t, lab) => {
+  const inside = await begin(lab)
+  const at = lab.folder('at')
+  // What mount(8) says to all beside it.
+  const general =
+    'sync,dirsync,mand,iversion,lazytime,noatime,X-mount.mkdir,x-foo=1,_netdev,context=system_u:object_r:x:s0'
+  for (const list of ['nosymfollow', `nosymfollow,upper=${lab.path('up')}`]) {
+    t.match(await inside('mount', '-t', 'flistfs', '-o', `${list},${general}`, SAMPLE, at), { code: 0, stderr: '' })
+    const line = (await inside('cat', '/proc/self/mountinfo')).stdout.toString().split('\n')
+    t.match(line.find((one) => one.split(' ')[4] === at)?.split(' ')[5], /(?:^|,)nosymfollow(?:,|$)/, list)
+    t.match(await inside('ln', '-s', 'debian_version', join(at, 'etc/new')), { code: list.includes('upper') ? 0 : 1 })
+    t.match((await inside('readlink', join(at, 'etc/os-release'))).stdout.toString(), /usr\/lib\/os-release/)
+    t.match(await inside('cat', join(at, 'etc/os-release')), { code: 1, stderr: /Too many levels of symbolic links/ })
+    t.match(await inside('cat', join(at, 'usr/lib/os-release')), { code: 0 })
+    t.match(await inside('umount', at), { code: 0 })
+  }
+  await until(() => lab.servers().length === 0)
+})
+
 mountTest('mount(8) hears what went wrong by its own codes', { skip: SKIP }, async (t, lab) => {
   const inside = await begin(lab)
   const at = lab.folder('at')

@@ -158,6 +158,7 @@ t.test(
       t.match(done.stderr, hint)
     }
     await refused(['--suid'], /with --suid: only root may/, /hint: Leave --suid out/)
+    await refused(['--nosymfollow'], /with --nosymfollow: only root may/, /hint: .*unshare -Urm/)
     await refused(['--dev'], /with --dev: only root may/, /hint: Leave --dev out/)
     await refused(['--rw'], /writable: only root may/, /hint: .*unshare -Urm/)
     const bare = pathOf(lab.path('bin'), ['sh', 'date', 'sleep'])
