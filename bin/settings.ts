@@ -1,8 +1,7 @@
 import type { Command, Option } from 'commander'
 import { statSync } from 'node:fs'
-import { homedir } from 'node:os'
 import { join } from 'node:path'
-import { FlistError, parseDuration, parseSize, systemReason } from '../lib/base/index.ts'
+import { configHome, FlistError, parseDuration, parseSize, systemReason } from '../lib/base/index.ts'
 import type { FileSetting } from '../lib/commands/settings-files.ts'
 
 /** What the verb is for, not how it is done: these are said each time. */
@@ -28,7 +27,7 @@ export interface Setting {
 export function settingsPlaces(env: NodeJS.ProcessEnv = process.env): string[] {
   const named = env['FLISTFS_CONFIG']
   if (named === '') return []
-  const user = join(env['XDG_CONFIG_HOME'] || join(env['HOME'] || homedir(), '.config'), 'flistfs/config.toml')
+  const user = join(configHome(env), 'flistfs/config.toml')
   return ['/etc/flistfs/config.toml', user, ...(named === undefined ? [] : [named])]
 }
 

@@ -1,7 +1,7 @@
 import { lstatSync, readdirSync, readlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { FlistError, makeFolder, ownsSystem, systemCode, systemReason } from '../base/index.ts'
+import { FlistError, makeFolder, ownsSystem, systemCode, systemReason, xdgFolder } from '../base/index.ts'
 
 /** Where records and control sockets lie: $FLISTFS_RUNTIME, or /run/flistfs for root, or a folder of the user's own. */
 export function runtimeDir(): string {
@@ -9,8 +9,8 @@ export function runtimeDir(): string {
   if (named) return named
   if (ownsSystem()) return '/run/flistfs'
   const uid = process.getuid?.() ?? 0
-  const xdg = process.env['XDG_RUNTIME_DIR']
-  const dir = xdg ? join(xdg, 'flistfs') : join(tmpdir(), `flistfs-${uid}`)
+  const xdg = xdgFolder('XDG_RUNTIME_DIR')
+  const dir = xdg !== undefined ? join(xdg, 'flistfs') : join(tmpdir(), `flistfs-${uid}`)
   // Root of a user namespace has mounts, and maybe processes, that nobody outside sees: who does not see them forgets them.
   return uid === 0 ? `${dir}-${namespaceNumber()}` : dir
 }

@@ -1,7 +1,7 @@
 import { createWriteStream } from 'node:fs'
 import { request } from 'node:http'
 import { pipeline } from 'node:stream/promises'
-import { FlistError, LIMITS, systemCode } from '../base/index.ts'
+import { FlistError, LIMITS, systemCode, xdgFolder } from '../base/index.ts'
 import { cannotSpool } from './registry/spool.ts'
 
 /** These are of the file that is written, others of the socket. */
@@ -13,8 +13,8 @@ export function daemonSocket(transport: 'docker-daemon' | 'podman', env: NodeJS.
   const named = /^unix:\/\/(.+)$/.exec(env[transport === 'podman' ? 'CONTAINER_HOST' : 'DOCKER_HOST'] ?? '')?.[1]
   if (named !== undefined) return named
   if (transport === 'docker-daemon') return DOCKER_SOCKET
-  const runtime = env['XDG_RUNTIME_DIR']
-  if (process.geteuid?.() === 0 || runtime === undefined || runtime === '') return '/run/podman/podman.sock'
+  const runtime = xdgFolder('XDG_RUNTIME_DIR', env)
+  if (process.geteuid?.() === 0 || runtime === undefined) return '/run/podman/podman.sock'
   return `${runtime}/podman/podman.sock`
 }
 

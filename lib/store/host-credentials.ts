@@ -1,8 +1,7 @@
 import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
-import { homedir } from 'node:os'
 import { join } from 'node:path'
-import { describeError, FlistError, systemCode } from '../base/index.ts'
+import { configHome, describeError, FlistError, systemCode } from '../base/index.ts'
 import type { StoreUrl } from './store-url.ts'
 
 /** What the operator's credentials file says of one host. All but `region` and `plainHttp` is secret; '' where it is not said. */
@@ -25,8 +24,7 @@ export type CredentialHost = Pick<StoreUrl, 'name' | 'path' | 'host' | 'port'>
 
 /** The user's file, then the machine's. */
 export function credentialFiles(): string[] {
-  const config = process.env['XDG_CONFIG_HOME'] || join(homedir(), '.config')
-  return [join(config, 'flistfs/credentials.toml'), '/etc/flistfs/credentials.toml']
+  return [join(configHome(), 'flistfs/credentials.toml'), '/etc/flistfs/credentials.toml']
 }
 
 /**

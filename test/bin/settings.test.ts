@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path'
 import t, { type Test } from 'tap'
 import { Output } from '../../bin/output.ts'
 import { buildProgram } from '../../bin/program.ts'
-import { applySettings, isSettable, variableOf } from '../../bin/settings.ts'
+import { applySettings, isSettable, settingsPlaces, variableOf } from '../../bin/settings.ts'
 
 const LAUNCHER = resolve(import.meta.dirname, '../../bin/flistfs')
 
@@ -67,6 +67,13 @@ t.test('what -o says is not to be is not, whatever is set', async (t) => {
   ]) {
     await t.rejects(settled(t, words, {}), { code: 'FLIST_USAGE', message: /"ro"/ }, words.join(' '))
   }
+})
+
+t.test('settingsPlaces() heeds whole paths alone in XDG_CONFIG_HOME', async (t) => {
+  t.strictSame(settingsPlaces({ XDG_CONFIG_HOME: 'here', HOME: '/home/me' }), [
+    '/etc/flistfs/config.toml',
+    '/home/me/.config/flistfs/config.toml',
+  ])
 })
 
 t.test('every kind of option may be set', async (t) => {

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
-import { systemCode } from '../../base/index.ts'
+import { configHome, systemCode, xdgFolder } from '../../base/index.ts'
 import { isObject } from '../manifest.ts'
 import { askHelper } from './credential-helper.ts'
 import { registryError } from './registry-errors.ts'
@@ -19,12 +19,11 @@ const DOCKER_KEYS = ['https://index.docker.io/v1/', 'index.docker.io', 'registry
 export function credentialFiles(env: NodeJS.ProcessEnv = process.env): string[] {
   const named = env['REGISTRY_AUTH_FILE']
   if (named !== undefined && named !== '') return [named]
-  const config = env['XDG_CONFIG_HOME'] || join(homedir(), '.config')
-  const runtime = env['XDG_RUNTIME_DIR']
+  const runtime = xdgFolder('XDG_RUNTIME_DIR', env)
   return [
-    ...(runtime === undefined || runtime === '' ? [] : [join(runtime, 'containers/auth.json')]),
+    ...(runtime === undefined ? [] : [join(runtime, 'containers/auth.json')]),
     ...(process.geteuid?.() === 0 ? ['/run/containers/0/auth.json'] : []),
-    join(config, 'containers/auth.json'),
+    join(configHome(env), 'containers/auth.json'),
     join(env['DOCKER_CONFIG'] || join(homedir(), '.docker'), 'config.json'),
   ]
 }

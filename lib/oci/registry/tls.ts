@@ -1,8 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises'
-import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { createSecureContext, getCACertificates, type SecureContext } from 'node:tls'
-import { describeError, FlistError, systemCode, systemReason } from '../../base/index.ts'
+import { configHome, describeError, FlistError, systemCode, systemReason } from '../../base/index.ts'
 import { registryError } from './registry-errors.ts'
 
 /** Names a PEM file of authorities trusted beside the known ones; stores read it too. */
@@ -10,8 +9,7 @@ const CA_VARIABLE = 'FLISTFS_CA_FILE'
 
 /** Where docker and podman keep what belongs to one registry, the user's own first. */
 function certificateFolders(): string[] {
-  const config = process.env['XDG_CONFIG_HOME'] || join(homedir(), '.config')
-  return [join(config, 'containers/certs.d'), '/etc/containers/certs.d', '/etc/docker/certs.d']
+  return [join(configHome(), 'containers/certs.d'), '/etc/containers/certs.d', '/etc/docker/certs.d']
 }
 
 /**
