@@ -166,7 +166,16 @@ mountTest('a target that is in use is refused, and a wrong call is', { skip: SKI
 mountTest('an archive that names its store is not asked of --storage-url', { skip: SKIP }, async (t, lab) => {
   const bin = sbin(lab)
   const asked = await BlockServer.open(t, join(SAMPLE, 'store'))
-  const words = ['--ro', '--cache', lab.cache, '--storage-url', asked.url, '--meta', join(V1, 'metadata.flist'), '-d']
+  // As the flag package of Go takes them, in which 0-fs is written.
+  const words = [
+    '--ro=true',
+    '-cache',
+    lab.cache,
+    `-storage-url=${asked.url}`,
+    '-meta',
+    join(V1, 'metadata.flist'),
+    '-d',
+  ]
   const env = { FLISTFS_RW: '1', FLISTFS_UPPER: lab.path('changes') }
   t.match(await lab.run(join(bin, 'g8ufs'), [...words, lab.folder('m')], { env }), { code: 0, stderr: '' })
   t.match(
