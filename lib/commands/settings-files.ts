@@ -1,4 +1,4 @@
-import { readFileSync, statSync } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync, readFileSync, statSync } from 'node:fs'
 import { parse, TomlError } from 'smol-toml'
 import { FlistError, LIMITS, systemReason } from '../base/index.ts'
 
@@ -51,20 +51,35 @@ export function wrong(file: string, line: number, why: string, cause?: unknown):
   })
 }
 
+/**
+ * A pipe is refused, and so is `<(...)` of a shell: it can be read once, and settings are read again by each process that needs
+ * them. Of devices the null device alone says something: nothing.
+ */
 function readText(file: string): string {
+  let fd: number | undefined
   try {
-    const { size } = statSync(file)
-    if (size <= LIMITS.settingsBytesMax) return readFileSync(file, 'utf8')
-    throw new FlistError('FLIST_USAGE', `Cannot use the settings in "${file}": it has ${size} bytes`, {
-      hint: 'Name the right file in FLISTFS_CONFIG: this one is too large for settings',
-    })
+    // A pipe that nobody writes to must not hold us here.
+    fd = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK)
+    const stat = fstatSync(fd)
+    if (stat.isCharacterDevice() && stat.rdev === statSync('/dev/null').rdev) return ''
+    if (!stat.isFile()) throw unusable(file, stat.isFIFO() ? 'it is a pipe, no file' : 'it is no file')
+    if (stat.size > LIMITS.settingsBytesMax) throw unusable(file, `it has ${stat.size} bytes, too many for settings`)
+    return readFileSync(fd, 'utf8')
   } catch (cause) {
     if (cause instanceof FlistError) throw cause
     throw new FlistError('FLIST_USAGE', `Cannot read the settings in "${file}": ${systemReason(cause)}`, {
       hint: 'Make it readable, or name another file in FLISTFS_CONFIG (empty: none)',
       cause,
     })
+  } finally {
+    if (fd !== undefined) closeSync(fd)
   }
+}
+
+function unusable(file: string, why: string): FlistError {
+  return new FlistError('FLIST_USAGE', `Cannot use the settings in "${file}": ${why}`, {
+    hint: 'Write the settings into a file, and name that in FLISTFS_CONFIG (empty: none)',
+  })
 }
 
 /** The line that a key is written in; its section's, or 1, where it is written in a way that is not looked for. */

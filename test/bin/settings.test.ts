@@ -1,4 +1,4 @@
-import { execFile } from 'node:child_process'
+import { execFile, execFileSync, spawnSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import t, { type Test } from 'tap'
@@ -121,6 +121,25 @@ t.test('a setting that is none is refused with its file and line', async (t) => 
   await t.rejects(settled(t, [], {}, { FLISTFS_VERIFY: 'never' }), { message: /"FLISTFS_VERIFY": "never" is none of/ })
   await t.rejects(settled(t, [], {}, { FLISTFS_CONFIG: '/nowhere/config.toml' }), { message: /no such file/ })
   t.match((await settled(t, [], { user: '[moutn]\n' }, { FLISTFS_CONFIG: '' })).options, { verify: 'once' }, 'no files')
+})
+
+t.test('FLISTFS_CONFIG may be the null device, and no pipe, folder or other device', async (t) => {
+  const dir = t.testdir({ run: {} })
+  execFileSync('mkfifo', [join(dir, 'pipe')], { timeout: 60_000 })
+  await t.test('/dev/null', async (t) => {
+    t.match((await settled(t, [], {}, { FLISTFS_CONFIG: '/dev/null' })).options, { verify: 'once' })
+  })
+  const refused = async (FLISTFS_CONFIG: string, message: RegExp): Promise<void> => {
+    const thrown = { code: 'FLIST_USAGE', message, hint: /FLISTFS_CONFIG/ }
+    await t.test(FLISTFS_CONFIG, (t) => t.rejects(settled(t, [], {}, { FLISTFS_CONFIG }), thrown))
+  }
+  await refused(join(dir, 'pipe'), /pipe": it is a pipe, no file$/)
+  await refused('/dev/zero', /: it is no file$/)
+  await refused(dir, /: it is no file$/)
+  // As `FLISTFS_CONFIG=<(...)` has it.
+  const env = { ...process.env, FLISTFS_RUNTIME: join(dir, 'run'), NODE_OPTIONS: '' }
+  const words = ['-c', 'FLISTFS_CONFIG=<(echo "[mount]") exec "$0" config', LAUNCHER]
+  t.match(spawnSync('bash', words, { env, encoding: 'utf8', timeout: 60_000 }), { status: 2, stderr: /it is a pipe/ })
 })
 
 t.test('every option of mount has a variable, documented', async (t) => {
