@@ -188,7 +188,8 @@ function log(): Log {
 const DAY_MS = 86_400_000
 
 /** Milliseconds of `30d`, `2w`, or what other times may be. Throws FLIST_USAGE. */
-function parseAge(text: string): number {
+/** Milliseconds of `12h`, `30d`, `2w`. Throws FLIST_USAGE. */
+export function parseAge(text: string): number {
   const match = /^(\d{1,6})([dw])$/.exec(text.trim())
   if (match === null) return parseDuration(text, 'an age', 'ms, s, m, h, d or w')
   return Number(match[1]) * (match[2] === 'w' ? 7 : 1) * DAY_MS

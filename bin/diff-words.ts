@@ -55,7 +55,7 @@ export function addDiff(program: Command, context: Context, done: (code: number)
     })
 }
 
-async function ignored(list: string | undefined): Promise<ReadonlySet<Difference>> {
+export async function ignored(list: string | undefined): Promise<ReadonlySet<Difference>> {
   const { DIFFERENCES } = await import('../lib/commands/diff.ts')
   const names = list === undefined ? [] : list.split(',').map((name) => name.trim())
   const known = names.filter((name): name is Difference => (DIFFERENCES as readonly string[]).includes(name))

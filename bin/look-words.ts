@@ -62,7 +62,7 @@ function addTree(program: Command, context: Context, done: Done): void {
       const { drawArchive } = await import('../lib/commands/list-archive.ts')
       const printer = new Printer('names')
       const drawing = {
-        depthMax: options.level === undefined ? undefined : positive(options.level, 'a number of levels'),
+        depthMax: options.level === undefined ? undefined : parseLevels(options.level),
         all: options.all ?? false,
         foldersOnly: options.directories ?? false,
         sizes: options.size ?? false,
@@ -77,9 +77,12 @@ function addTree(program: Command, context: Context, done: Done): void {
     })
 }
 
-function positive(text: string, what: string): number {
+/** Throws FLIST_USAGE. */
+export function parseLevels(text: string): number {
   if (/^[1-9]\d{0,5}$/.test(text)) return Number(text)
-  throw new FlistError('FLIST_USAGE', `Cannot read "${text}" as ${what}`, { hint: 'Give a number of 1 or more' })
+  throw new FlistError('FLIST_USAGE', `Cannot read "${text}" as a number of levels`, {
+    hint: 'Give a number of 1 or more',
+  })
 }
 
 interface LsOptions extends ArchiveOptions {

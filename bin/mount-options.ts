@@ -1,7 +1,8 @@
 import { Command, Option } from 'commander'
-import { FlistError, LOG_LEVELS, type LogLevel, parseDuration, parseSize } from '../lib/base/index.ts'
+import { LOG_LEVELS, type LogLevel, parseDuration, parseSize } from '../lib/base/index.ts'
 import { parseMetricsAddress } from '../lib/commands/metrics-address.ts'
 import type { MountRequest } from '../lib/commands/mount.ts'
+import { parseDigest } from './archive-options.ts'
 import { collect } from './verb.ts'
 
 /** The options of `mount` as commander hands them over. */
@@ -122,10 +123,4 @@ export function mountRequest(archive: string, directory: string, words: Words): 
 function checkAddress(text: string): string {
   parseMetricsAddress(text)
   return text
-}
-
-function parseDigest(text: string): string {
-  const hex = /^(?:sha256:)?([0-9a-f]{64})$/i.exec(text)?.[1]
-  if (hex !== undefined) return hex.toLowerCase()
-  throw new FlistError('FLIST_USAGE', `Cannot use "${text}" as a digest`, { hint: 'Write sha256: and 64 hex digits' })
 }

@@ -1,8 +1,9 @@
 import type { Command, Option } from 'commander'
 import { statSync } from 'node:fs'
 import { join } from 'node:path'
-import { configHome, FlistError, parseDuration, parseSize, systemReason } from '../lib/base/index.ts'
+import { configHome, FlistError, systemReason } from '../lib/base/index.ts'
 import type { FileSetting } from '../lib/commands/settings-files.ts'
+import { checkValues, isRepeatable } from './setting-values.ts'
 
 /** What the verb is for, not how it is done: these are said each time. */
 const SAID_EACH_TIME = new Set(['json', 'foreground', 'options', 'watch', 'help', 'version'])
@@ -58,7 +59,7 @@ export async function settingsOf(whole: () => Command, verb: Command): Promise<S
   const found: Setting[] = []
   for (const option of verb.options.filter(isSettable)) {
     const name = option.long?.slice(2) ?? ''
-    const setting = fromEnvironment(whole, verb, option) ?? fromFiles(inFiles, section, name, option)
+    const setting = (await fromEnvironment(whole, verb, option)) ?? fromFiles(inFiles, section, name, option)
     if (setting !== undefined) found.push(setting)
   }
   return found
@@ -79,12 +80,12 @@ export function variableOf(option: Option): string {
 }
 
 /** Options of `mount`, wherever they stand: a variable means the same to all verbs. */
-function fromEnvironment(whole: () => Command, verb: Command, option: Option): Setting | undefined {
+async function fromEnvironment(whole: () => Command, verb: Command, option: Option): Promise<Setting | undefined> {
   const variable = variableOf(option)
   const text = process.env[variable]?.trim()
   if (text === undefined || text === '' || !isOfMount(whole, verb, option)) return
   const values = isSwitch(option) ? [asSwitch(variable, text)] : isRepeatable(option) ? text.split(/\s+/) : [text]
-  check(option, values, (why, hint) => {
+  await checkValues(option, values, (why, hint) => {
     return new FlistError('FLIST_USAGE', `Cannot use "${variable}": ${why}`, {
       hint: hint ?? `Change the variable ${variable}, or unset it`,
     })
@@ -132,13 +133,16 @@ async function fileSettings(whole: () => Command): Promise<FileSetting[]> {
   const { readSettingsFile, wrong } = await import('../lib/commands/settings-files.ts')
   const settings = places.flatMap((place) => readSettingsFile(place))
   for (const setting of settings) {
-    const no = (why: string): FlistError => wrong(setting.file, setting.line, why)
+    const no = (why: string, hint?: string): FlistError => wrong(setting.file, setting.line, why, hint)
     const option = optionOf(program, setting, no)
     if (option === undefined) continue
     const values = valuesOf(setting)
-    const right = values.length > 0 && values.every((value) => (typeof value === 'boolean') === isSwitch(option))
+    // Dates and tables are none.
+    const said = [setting.value].flat().length
+    const right =
+      said > 0 && values.length === said && values.every((value) => (typeof value === 'boolean') === isSwitch(option))
     if (!right) throw no(`"${setting.key}" wants ${isSwitch(option) ? 'true or false' : 'a text or a number'}`)
-    check(option, values, (why) => no(`"${setting.key}": ${why}`))
+    await checkValues(option, values, (why, hint) => no(`"${setting.key}": ${why}`, hint))
   }
   return settings
 }
@@ -188,36 +192,6 @@ function valuesOf({ value }: FileSetting): (string | boolean)[] {
 /** `--rw`, and `--no-sync`, which takes back what is so without it. */
 function isSwitch(option: Option): boolean {
   return option.isBoolean() || option.negate
-}
-
-function isRepeatable(option: Option): boolean {
-  if (option.parseArg === undefined || option.argChoices !== undefined) return false
-  return Array.isArray(option.parseArg('x', undefined))
-}
-
-/** What is read from a text only later: said here, so that who wrote it learns where it stands. */
-const READ: Readonly<Record<string, (text: string) => unknown>> = {
-  '--timeout': (text) => parseDuration(text, 'a time to wait'),
-  '--cache-size': parseSize,
-}
-
-type No = (why: string, hint?: string) => FlistError
-
-/** Throws what `no` makes where the option would not take the values. */
-function check(option: Option, values: readonly (string | boolean)[], no: No): void {
-  if (values.length > 1 && !isRepeatable(option)) throw no('one value is wanted')
-  if (values.includes('')) throw no('it is empty')
-  const choices = option.argChoices
-  const stranger = choices && values.find((value) => typeof value !== 'string' || !choices.includes(value))
-  if (choices !== undefined && stranger !== undefined) throw no(`"${stranger}" is none of ${choices.join(', ')}`)
-  for (const value of values) {
-    try {
-      READ[option.long ?? '']?.(String(value))
-    } catch (error) {
-      if (!(error instanceof FlistError)) throw error
-      throw no(error.message.replace(/^Cannot \w+ (".*") as /, '$1 is not '), error.hint)
-    }
-  }
 }
 
 /** The verb right below the program: `cache` of `cache prune`. */

@@ -23,7 +23,7 @@ export function readSettingsFile(file: string): FileSetting[] {
   } catch (error) {
     if (!(error instanceof TomlError)) throw error
     const [what = ''] = error.message.split('\n')
-    throw wrong(file, error.line, what.replace(/^Invalid TOML document: /, ''), error)
+    throw wrong(file, error.line, what.replace(/^Invalid TOML document: /, ''), HINT_KEYS, error)
   }
   const settings: FileSetting[] = []
   for (const [section, keys] of Object.entries(sections)) {
@@ -44,9 +44,12 @@ export function readSettingsFile(file: string): FileSetting[] {
   return settings
 }
 
-export function wrong(file: string, line: number, why: string, cause?: unknown): FlistError {
+const HINT_KEYS =
+  'Keys are long options without dashes, under [defaults] or the name of a verb; `flistfs config` shows what is in force'
+
+export function wrong(file: string, line: number, why: string, hint = HINT_KEYS, cause?: unknown): FlistError {
   return new FlistError('FLIST_USAGE', `Cannot use the settings in "${file}", line ${line}: ${why}`, {
-    hint: 'Keys are long options without dashes, under [defaults] or the name of a verb; `flistfs config` shows what is in force',
+    hint,
     cause,
   })
 }

@@ -71,10 +71,16 @@ async function fetchArchive(url: URL, options: ResolveOptions, signal: AbortSign
 }
 
 function hubUrl(hub: string, name: string): URL {
-  const base = parseUrl(hub)
-  if (!/^https?:$/.test(base.protocol)) throw badUrl(hub)
+  const base = checkHub(hub)
   base.pathname = `${base.pathname.replace(/\/$/, '')}/${name.split('/').map(encodeURIComponent).join('/')}`
   return base
+}
+
+/** The address of a hub. Throws FLIST_USAGE. */
+export function checkHub(text: string): URL {
+  const url = parseUrl(text)
+  if (!/^https?:$/.test(url.protocol)) throw badUrl(text)
+  return url
 }
 
 function parseUrl(text: string): URL {

@@ -1,6 +1,6 @@
 export type { BlockFormat, BlockReader, BlockRef, BlockSource } from './port.ts'
 export { fetchBeside } from './archive-download.ts'
-export { DEFAULT_HUB, resolveArchive } from './archive-name.ts'
+export { checkHub, DEFAULT_HUB, resolveArchive } from './archive-name.ts'
 export type { ResolvedArchive, ResolveOptions } from './archive-name.ts'
 export { prepareCodec } from './codec-tools.ts'
 export { decodeBlock, encodeBlock } from './codec.ts'

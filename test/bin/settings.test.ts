@@ -112,6 +112,10 @@ t.test('a setting that is none is refused with its file and line', async (t) => 
     ['[mount]\nverify = "never"\n', /line 2: "verify": "never" is none of once, always/],
     ['[mount]\nforeground = true\n', /line 2: "foreground" is no option/],
     ['[umount]\nforce = true\n', /line 2: there are no settings of "umount"/],
+    ['[mount]\n\nmetrics = "localhost"\n', /line 3: "metrics": "localhost" is no address for metrics$/],
+    ['[ls]\ndigest = "md5:0"\n', /line 2: "digest": "md5:0" is not a digest$/],
+    ['[pack]\njobs = 0\n', /line 2: "jobs": "0": a number from 1 to 64 is wanted$/],
+    ['[mount]\nstore = ["dir:/a", 1979-05-27]\n', /line 2: "store" wants a text or a number$/],
     ['[mount.deeper]\nx = 1\n', /line 1: "deeper" is no option/],
   ]
   for (const [user, message] of cases) {
@@ -119,6 +123,10 @@ t.test('a setting that is none is refused with its file and line', async (t) => 
   }
   await t.rejects(settled(t, [], {}, { FLISTFS_SUID: 'perhaps' }), { message: /"FLISTFS_SUID": "perhaps"/ })
   await t.rejects(settled(t, [], {}, { FLISTFS_VERIFY: 'never' }), { message: /"FLISTFS_VERIFY": "never" is none of/ })
+  const wrong = { FLISTFS_METRICS: '"FLISTFS_METRICS": "x" is no address', FLISTFS_DIGEST: '"x" is not a digest' }
+  for (const [name, message] of Object.entries({ ...wrong, FLISTFS_HUB: 'address', FLISTFS_STORE: 'no scheme' })) {
+    await t.rejects(settled(t, [], {}, { [name]: 'x' }), { code: 'FLIST_USAGE', message: new RegExp(message) }, name)
+  }
   await t.rejects(settled(t, [], {}, { FLISTFS_CONFIG: '/nowhere/config.toml' }), { message: /no such file/ })
   t.match((await settled(t, [], { user: '[moutn]\n' }, { FLISTFS_CONFIG: '' })).options, { verify: 'once' }, 'no files')
 })
