@@ -157,7 +157,11 @@ function main(): void {
   process.on('uncaughtException', (error) => thread.complain(error))
   port.on('message', (message: FetchMessage) => {
     thread.take(message)
-    if (message.op === 'end') void thread.close().finally(() => port.close())
+    if (message.op !== 'end') return
+    void thread.close().finally(() => {
+      port.postMessage({ op: 'over' } satisfies FetchReply)
+      port.close()
+    })
   })
   port.postMessage({ op: 'up' } satisfies FetchReply)
 }

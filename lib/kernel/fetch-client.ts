@@ -13,6 +13,8 @@ const COME_UP_MS = 5_000
 const TRY_EVERY_MS = 1_000
 /** Milliseconds that a thread gets to end: whoever unmounts waits for it. */
 const END_MS = 10_000
+/** Milliseconds that it gets once it has closed all. */
+const LEAVE_MS = 200
 /** Milliseconds between two lines of a log about it. */
 const SAY_EVERY_MS = 10_000
 
@@ -37,9 +39,10 @@ export class FetchClient {
   #downSince = Infinity
   #startedAt = -Infinity
   #waiting = false
+  #onOver: (() => void) | undefined
   /** All mounts are gone. */
   ended = false
-  /** It did not end: a call of a disk that is away holds it. The process can leave by `exitNow` only. */
+  /** It did not end: a call of a disk that is away, or of a server of names, holds it. The process can leave by `exitNow` only. */
   isStuck = false
 
   /** Where `handOver` says yes, a thread of ours must not start: another server is on its way, which will be asked again. */
@@ -92,6 +95,7 @@ export class FetchClient {
     worker.on('exit', () => this.#lose(worker))
     worker.on('message', (reply: FetchReply) => {
       if (reply.op === 'up') this.#downSince = Infinity
+      else if (reply.op === 'over') this.#onOver?.()
       else this.#mounts.get(reply.mount)?.hear(reply)
     })
     this.#worker = worker
@@ -106,11 +110,16 @@ export class FetchClient {
     const { promise: gone, resolve } = Promise.withResolvers<unknown>()
     worker.once('exit', resolve)
     worker.postMessage({ op: 'end' } satisfies FetchMessage)
-    const late = setTimeout(() => {
+    const stuck = (): void => {
       this.isStuck = true
       this.#lose(worker)
       resolve(undefined)
-    }, END_MS)
+    }
+    let late = setTimeout(stuck, END_MS)
+    this.#onOver = () => {
+      clearTimeout(late)
+      late = setTimeout(stuck, LEAVE_MS)
+    }
     await gone
     clearTimeout(late)
   }
@@ -193,7 +202,7 @@ export class FetchMount implements MissSink {
   }
 
   /** For `FetchClient` alone. */
-  hear(reply: Exclude<FetchReply, { op: 'up' }>): void {
+  hear(reply: Exclude<FetchReply, { op: 'up' | 'over' }>): void {
     if (reply.op === 'whole') this.whole.set(reply.row, reply.path)
     else if (reply.op === 'reply') this.onReply?.(reply)
     else this.#closed?.()

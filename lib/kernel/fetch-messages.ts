@@ -45,5 +45,7 @@ export type FetchReply =
   /** The file at `path` holds the row's content, whole. */
   | { readonly op: 'whole'; readonly mount: number; readonly row: number; readonly path: string }
   | ({ readonly op: 'reply'; readonly mount: number } & ReadReply)
+  /** All is written and closed. What may hold the thread still is a call that nobody waits for: a name that is looked up. */
+  | { readonly op: 'over' }
   /** Nothing of this mount is left in the thread. */
   | { readonly op: 'closed'; readonly mount: number }

@@ -1,5 +1,6 @@
+import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
-import { openSync, readFileSync } from 'node:fs'
+import { closeSync, constants, openSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { Log } from '../../lib/base/index.ts'
@@ -43,4 +44,37 @@ t.test('a thread that died unused is started by the next read, which waits for i
   const ended = worker && once(worker, 'exit')
   client.used([1])
   await ended
+})
+
+/** A thread that closes all at `end`, while a call of its holds it: one that opens a pipe to which nobody writes. */
+const HELD = (pipe: string): URL =>
+  new URL(
+    `data:text/javascript,${encodeURIComponent(`
+      import { open } from 'node:fs'
+      import { parentPort } from 'node:worker_threads'
+      parentPort.on('message', (message) => {
+        if (message.op !== 'end') return
+        parentPort.postMessage({ op: 'over' })
+        parentPort.close()
+      })
+      open(${JSON.stringify(pipe)}, () => {})
+      parentPort.postMessage({ op: 'up' })
+    `)}`,
+  )
+
+t.test('close() waits no longer for a thread that has closed all', { timeout: 60_000 }, async (t) => {
+  const pipe = join(t.testdir(), 'pipe')
+  execFileSync('mkfifo', [pipe], { timeout: 60_000 })
+  const client = new FetchClient(HELD(pipe))
+  const worker = client.start()
+  if (worker === undefined) throw new Error('no thread')
+  const exit = once(worker, 'exit')
+  await once(worker, 'message')
+  const begun = performance.now()
+  await client.close()
+  t.ok(performance.now() - begun < 5_000)
+  t.ok(client.isStuck, 'whoever has it must leave by exitNow')
+  // Lets it go.
+  closeSync(openSync(pipe, constants.O_RDWR))
+  await exit
 })
