@@ -39,6 +39,7 @@ import { Server } from './server.ts'
 
 /** Milliseconds between tries to go on with a mount whose archive or index is not there now. */
 const TRY_EVERY_MS = 1_000
+const ALONE = 'other mounts need servers of their own'
 
 /** What a dead server left of one mount. */
 interface Estate {
@@ -76,9 +77,19 @@ export async function resumeMounts(signal: AbortSignal): Promise<number> {
   const running = server.run(signal)
   tellSupervisor(parent.pid)
   await heirs.register(old === undefined ? `it died (${process.env['FLISTFS_DIED'] ?? ''})` : 'it was replaced')
-  if (server.key !== undefined && claimServer(server.key)) await shareServer(server, server.key, signal)
+  if (server.key !== undefined && claims(server, server.key)) await shareServer(server, server.key, signal)
   server.arrived()
   return running
+}
+
+/** Its own mounts stand, whoever may come. */
+function claims(server: Server, key: string): boolean {
+  try {
+    return claimServer(key)
+  } catch (error) {
+    server.warn(ALONE, error)
+    return false
+  }
 }
 
 /**
@@ -90,7 +101,7 @@ export async function shareServer(server: Server, key: string, signal: AbortSign
     server.open(await JoinDoor.open(server, key))
   } catch (error) {
     releaseServer(key)
-    server.warn('other mounts need servers of their own', error)
+    server.warn(ALONE, error)
     return
   }
   await adoptOrphans(server, key, signal).catch((error: unknown) => {

@@ -1,4 +1,4 @@
-import type { Log } from '../base/index.ts'
+import { describeError, type Log } from '../base/index.ts'
 import type { FlistIndex } from '../flist/index.ts'
 import {
   Answers,
@@ -177,7 +177,14 @@ export class ServedMount {
     const { id } = this.plan
     return {
       load: () => (isHeir ? ((loadState(id, 'opens') as Opens | undefined) ?? []) : []),
-      save: (opens) => saveState(id, 'opens', opens),
+      save: (opens) => {
+        try {
+          saveState(id, 'opens', opens)
+        } catch (error) {
+          // The file is open all the same; only a server after this one does not know of it.
+          this.log.warn('cannot write down which files are open', { error: describeError(error) })
+        }
+      },
     }
   }
 

@@ -1,28 +1,18 @@
-import { closeSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { replaceFile } from './replace-file.ts'
 import { prepareRuntimeDir, runtimeDir } from './runtime-dir.ts'
 
 /*
  * What a server leaves for its successor, in files beside the mount's record that nobody else can read: `<id>.state`, all
- * it was asked to serve, and `<id>.opens`, the large files that are open. Written by rename; not synced, because a mount
- * does not outlive the machine.
+ * it was asked to serve, and `<id>.opens`, the large files that are open.
  */
 
 export type StateKind = 'state' | 'opens'
 
+/** Throws FLIST_SYSTEM. */
 export function saveState(id: string, kind: StateKind, value: unknown): void {
-  const path = join(prepareRuntimeDir(), `${id}.${kind}`)
-  const temp = `${path}.${process.pid}.tmp`
-  const fd = openSync(temp, 'wx', 0o600)
-  try {
-    writeSync(fd, JSON.stringify(value))
-    renameSync(temp, path)
-  } catch (error) {
-    rmSync(temp, { force: true })
-    throw error
-  } finally {
-    closeSync(fd)
-  }
+  replaceFile(join(prepareRuntimeDir(), `${id}.${kind}`), JSON.stringify(value))
 }
 
 /** Undefined where nothing was left, or it cannot be read. */

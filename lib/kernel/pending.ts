@@ -1,8 +1,9 @@
-import { closeSync, ftruncateSync, openSync, readFileSync } from 'node:fs'
+import { closeSync, fstatSync, ftruncateSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { LIMITS } from '../base/index.ts'
 import { mapFile, type Mapping } from '../system/index.ts'
 import { type Words, wordsOver } from '../wire/index.ts'
+import { cannotWrite } from './replace-file.ts'
 import { prepareRuntimeDir } from './runtime-dir.ts'
 
 /*
@@ -20,6 +21,8 @@ const SLOT = { used: 0, lo: 1, hi: 2, row: 3, offsetLo: 4, offsetHi: 5, bytes: 6
 const SLOTS = 8192
 const FRAME_AT = SLOTS * SLOT.words * 4
 const FRAME_BYTES = LIMITS.readBytesMax + LIMITS.frameOverheadBytes
+/** A request that is not of many parts is shorter: two names, or what a program asks by ioctl. */
+const REQUEST_BYTES = 64 * 1024
 const TWO_32 = 2 ** 32
 
 export interface PendingRead {
@@ -48,12 +51,10 @@ export class PendingRequests {
   readonly #slots: Uint32Array
   #cursor = 0
 
-  /** Makes the file where it is not there. Throws FLIST_SYSTEM, and what opening it throws. */
+  /** Makes the file where it is not there. Throws FLIST_SYSTEM. */
   constructor(id: string) {
     const path = join(prepareRuntimeDir(), `${id}.pending`)
-    const fd = openSync(path, 'a', 0o600)
-    ftruncateSync(fd, FRAME_AT + FRAME_BYTES)
-    closeSync(fd)
+    makePlaces(path)
     this.#mapping = mapFile(path, FRAME_AT + FRAME_BYTES, true)
     this.#slots = new Uint32Array(this.#mapping.bytes, 0, SLOTS * SLOT.words)
     this.frame = wordsOver(this.#mapping.bytes, FRAME_AT, FRAME_BYTES)
@@ -102,5 +103,26 @@ export class PendingRequests {
   /** Nothing of it may be touched afterwards. The file goes with the mount's record. */
   close(): void {
     this.#mapping.close()
+  }
+}
+
+/**
+ * Its disk gives the room now: a page of the map that it had no room for later would end the server, and each one after it. The rest of
+ * the frame is for what forgets many files at once, and may be lost.
+ */
+function makePlaces(path: string): void {
+  let fd = -1
+  try {
+    fd = openSync(path, 'a', 0o600)
+    const { size } = fstatSync(fd)
+    if (size >= FRAME_AT + FRAME_BYTES) return
+    const zeros = Buffer.alloc(Math.max(0, FRAME_AT + REQUEST_BYTES - size))
+    if (writeSync(fd, zeros) < zeros.length) throw Object.assign(new Error('no room'), { code: 'ENOSPC' })
+    ftruncateSync(fd, FRAME_AT + FRAME_BYTES)
+  } catch (cause) {
+    if (fd >= 0) rmSync(path, { force: true })
+    throw cannotWrite(path, cause)
+  } finally {
+    if (fd >= 0) closeSync(fd)
   }
 }

@@ -1,8 +1,9 @@
-import { closeSync, existsSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { bootId, describeError, isOtherBoot } from '../base/index.ts'
 import { isOurType, type MountEntry, readMounts } from './mount-info.ts'
 import { isAlive, type ProcessName, signalProcess } from './processes.ts'
+import { replaceFile } from './replace-file.ts'
 import { runtimeNames, prepareRuntimeDir, runtimeDir } from './runtime-dir.ts'
 import { forgetStrays } from './strays.ts'
 
@@ -63,23 +64,10 @@ export function recordPath(id: string): string {
   return join(runtimeDir(), `${checkId(id)}.json`)
 }
 
-/** Writes the record. Call once mounted, before anyone is told. */
+/** Writes the record. Call once mounted, before anyone is told. Throws FLIST_SYSTEM. */
 export function registerMount(record: Omit<MountRecord, 'boot'>): void {
   prepareRuntimeDir()
-  const path = recordPath(record.id)
-  const temp = `${path}.${process.pid}.tmp`
-  try {
-    const fd = openSync(temp, 'wx', 0o600)
-    try {
-      // Not synced: a mount does not outlive the machine.
-      writeSync(fd, `${JSON.stringify({ ...record, boot: bootId() })}\n`)
-    } finally {
-      closeSync(fd)
-    }
-    renameSync(temp, path)
-  } finally {
-    rmSync(temp, { force: true })
-  }
+  replaceFile(recordPath(record.id), `${JSON.stringify({ ...record, boot: bootId() })}\n`)
 }
 
 /** Takes the record, the control socket and what was left for a successor away. Idempotent. */

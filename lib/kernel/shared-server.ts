@@ -4,6 +4,7 @@ import { bootId, packageVersion, systemCode, textOf } from '../base/index.ts'
 import { supervisorName } from './device.ts'
 import { isAlive, processNamed } from './processes.ts'
 import { type KeyOwner, ownersOfKey } from './registry.ts'
+import { cannotWrite, replaceFile } from './replace-file.ts'
 import { prepareRuntimeDir, runtimeDir } from './runtime-dir.ts'
 
 /*
@@ -64,7 +65,7 @@ export function joinSocketPath(key: string): string {
   return join(runtimeDir(), `${key}.join`)
 }
 
-/** True where this process has the key now; false where another that lives has it. */
+/** True where this process has the key now; false where another that lives has it. Throws FLIST_SYSTEM. */
 export function claimServer(key: string): boolean {
   const path = join(prepareRuntimeDir(), `${key}.server`)
   const boot = bootId()
@@ -72,19 +73,27 @@ export function claimServer(key: string): boolean {
   const self = [processNamed(process.pid), parent].flatMap((one): KeyOwner[] =>
     one === undefined ? [] : [{ ...one, boot }],
   )
+  // A supervisor that still lives brings a server back, which may be this one.
+  if (ownersOfKey(path).some(({ pid }) => pid === process.pid || pid === parent?.pid)) {
+    replaceFile(path, JSON.stringify(self))
+    return true
+  }
+  return claimNew(path, JSON.stringify(self))
+}
+
+function claimNew(path: string, self: string): boolean {
   const temp = `${path}.${process.pid}.tmp`
-  writeFileSync(temp, JSON.stringify(self), { mode: 0o600 })
   try {
+    writeFileSync(temp, self, { mode: 0o600 })
     for (let tries = 0; tries < 3; tries += 1) {
       if (tryLink(temp, path)) return true
-      const owners = ownersOfKey(path)
-      // A supervisor that still lives brings a server back, which may be this one.
-      if (owners.some((owner) => owner.pid === process.pid || owner.pid === parent?.pid)) rmSync(path, { force: true })
-      else if (owners.some(isAlive)) return false
+      if (ownersOfKey(path).some(isAlive)) return false
       // Two that see this at once end with two servers, of which one is found.
-      else rmSync(path, { force: true })
+      rmSync(path, { force: true })
     }
     return false
+  } catch (cause) {
+    throw cannotWrite(path, cause)
   } finally {
     rmSync(temp, { force: true })
   }

@@ -1,6 +1,7 @@
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 
 const SUPERVISE = resolve(import.meta.dirname, '../../bin/supervise')
@@ -38,6 +39,23 @@ for (const shell of ['dash', 'bash']) {
     t.equal(readFileSync(join(dir, 'began'), 'utf8').trim().split('\n').length, 2, 'two were started')
   })
 }
+
+/** Serves, and dies of what it does next. */
+const DOOMED = `echo "$2" >>began
+kill -USR1 "$FLISTFS_SUPERVISOR"
+exit 1
+`
+
+t.test('a server that serves and dies again and again is given breaks, and goes on having them', async (t) => {
+  const dir = t.testdir({ node: DOOMED, began: '' })
+  const start = performance.now()
+  const words = [SUPERVISE, './node', 'main', 'mount']
+  const supervisor = spawn('sh', words, { cwd: dir, stdio: 'ignore', detached: true })
+  // 50 at once, then breaks of 0.1, 1, 5 and 5 s. Where a break counts as a life, the last of them is none.
+  while (readFileSync(join(dir, 'began'), 'utf8').split('\n').length <= 55) await sleep(50)
+  process.kill(-(supervisor.pid ?? Number.NaN), 'SIGKILL')
+  t.ok(performance.now() - start > 10_000)
+})
 
 function has(...programs: string[]): boolean {
   const path = (process.env['PATH'] ?? '').split(':')
