@@ -48,16 +48,22 @@ type Fields = Readonly<Record<string, unknown>>
 
 /** The server may be of a later version: what is unknown is printed by its name, what is absent is left out. */
 function oneText(answer: Exclude<MountStats, { error: unknown }>): string {
-  const { blocks, cache, requests, stores, waits = [], memory } = answer
+  const { blocks, reads, cache, requests, stores, waits = [], memory, logLevel, trace } = answer
+  const mountedSeconds = (Date.now() - Date.parse(answer.startedAt)) / 1000
   const rows: string[][] = [
     ['archive', answer.archive],
     ['digest', `sha256:${answer.digest}`],
-    ['mounted for', displayDuration(answer.uptimeSeconds)],
+    // A clock may have been set back meanwhile.
+    ['mounted for', displayDuration(Math.max(mountedSeconds, answer.uptimeSeconds))],
+    ['counted for', `${displayDuration(answer.uptimeSeconds)}, since its server began`],
     ['entries', String(answer.entries)],
     ['content', displaySize(answer.contentBytes)],
     ['here', `${blocks.cached} of ${blocks.total} blocks${percent(blocks.cached, blocks.total)}`],
+    ...(reads === undefined ? [] : [['reads', pairs(reads)]]),
     ['cache', pairs(cache)],
     ['memory', pairs(memory)],
+    ...(logLevel === undefined ? [] : [['log level', logLevel]]),
+    ...(trace === undefined ? [] : [['trace', trace]]),
   ]
   let text = `${answer.directory}\n${indent(table(rows))}`
   const opcodes = Object.entries(requests)
@@ -108,9 +114,10 @@ function percent(part: number, whole: number): string {
 
 function pairs(fields: Fields): string {
   return Object.entries(fields)
-    .map(([key, value]) =>
-      key.endsWith('Bytes') ? `${key.slice(0, -5)} ${displaySize(Number(value))}` : `${key} ${cell(value)}`,
-    )
+    .map(([key, value]) => {
+      if (key.endsWith('Bytes')) return `${key.slice(0, -5)} ${displaySize(Number(value))}`
+      return `${key} ${key.startsWith('bytes') ? displaySize(Number(value)) : cell(value)}`
+    })
     .join(', ')
 }
 

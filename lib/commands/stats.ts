@@ -6,6 +6,7 @@ import { askMount, findMount } from './ask-mount.ts'
 export interface ServerStats {
   readonly archive: string
   readonly digest: string
+  /** Of the server, since it goes on with the mount. */
   readonly uptimeSeconds: number
   readonly entries: number
   readonly contentBytes: number
@@ -19,10 +20,14 @@ export interface ServerStats {
   /** Files that readers waited for most: path, waits, totalMs, worstMs. Servers before 0.2 do not say. */
   readonly waits?: readonly Readonly<Record<string, unknown>>[]
   readonly memory: Readonly<Record<string, unknown>>
+  readonly logLevel?: string
+  /** The file that requests are printed into. */
+  readonly trace?: string
 }
 
+/** `startedAt`: when it was mounted, which its server may be younger than; ISO 8601. */
 export type MountStats =
-  | (ServerStats & { readonly directory: string })
+  | (ServerStats & { readonly directory: string; readonly startedAt: string })
   | { readonly directory: string; readonly error: { readonly code: string; readonly message: string } }
 
 /** One mount's numbers, or all mounts' with the failures among them. Throws FLIST_NOT_MOUNTED, and for one mount what asking throws. */
@@ -33,7 +38,7 @@ export async function stats(directory: string | undefined, signal: AbortSignal):
 
 async function ask(listing: MountListing, signal: AbortSignal): Promise<MountStats> {
   const answer = (await askMount(listing, { op: 'stats' }, signal)) as ServerStats
-  return { directory: listing.directory, ...answer }
+  return { directory: listing.directory, startedAt: listing.startedAt, ...answer }
 }
 
 async function askOrExplain(listing: MountListing, signal: AbortSignal): Promise<MountStats> {
