@@ -334,7 +334,9 @@ export class Torture {
     if (servers.length > 0) this.fault(`processes left: ${servers.join(' ')}`)
     const left = readdirSync(this.#lab.runtime)
     if (left.length > 0) this.fault(`left in the runtime folder: ${left.join(' ')}`)
-    await this.#lab.ok('umount', [this.#lab.cache])
+    // A process that ends has no environment any more a moment before it has no files.
+    const given = async (): Promise<boolean> => (await this.#lab.run('umount', [this.#lab.cache])).code === 0
+    await until(given, SETTLE_MS).catch(() => this.fault('the cache folder is still in use'))
   }
 
   /** Notes what went wrong, and when it was, where that was not now. */
