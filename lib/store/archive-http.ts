@@ -138,7 +138,7 @@ export function asFetchError(error: unknown, url: URL, signal: AbortSignal): Fli
   const reason = isTls ? 'TLS failed' : untrusted
   const why = timedOut ? 'no answer in time' : reason === undefined ? networkReason(error) : `${reason} (${code})`
   const message = `Cannot fetch "${redactUrl(url)}": ${why}`
-  if (code === 'UND_ERR_INVALID_ARG') {
+  if (code === 'UND_ERR_INVALID_ARG' || isProxyDenied(error)) {
     const hint = isProxyDenied(error) ? PROXY_HINT : 'Check what the credentials file says of this host'
     return new FlistError('FLIST_STORE_DENIED', message, { hint })
   }

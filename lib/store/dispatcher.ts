@@ -15,7 +15,8 @@ export interface DispatcherOptions {
 
 /**
  * Undici's pool of connections, through the proxies of the environment (`http_proxy`, `https_proxy`, `no_proxy`, in both cases).
- * Loaded with the first store that needs it: it is 27 MB of memory. Throws FLIST_USAGE where a proxy is no URL.
+ * Loaded with the first store that needs it: it is 27 MB of memory. Throws FLIST_USAGE where a proxy is no URL, FLIST_STORE_DENIED for
+ * FLISTFS_CA_FILE.
  */
 export async function openDispatcher(options: DispatcherOptions): Promise<Dispatcher> {
   const { timeoutMs, connections = LIMITS.connectionsPerStore, tls } = options
@@ -30,7 +31,11 @@ export async function openDispatcher(options: DispatcherOptions): Promise<Dispat
     pipelining: 1,
   }
   if (!hasProxy()) return new Agent(agentOptions)
-  return new EnvHttpProxyAgent({ ...agentOptions, requestTls: connect, proxyTls: connect })
+  // What a store's URL says of certificates is between us and that store.
+  const { readTls } = await import('./tls-files.ts')
+  const known = await readTls({ name: 'the proxy', secrets: {} })
+  const proxyTls = { timeout: timeoutMs, ...(known === undefined ? {} : { secureContext: known.context }) }
+  return new EnvHttpProxyAgent({ ...agentOptions, requestTls: connect, proxyTls })
 }
 
 /** What to add to a hint where nothing came: whoever set a proxy may not think of it. */

@@ -12,9 +12,11 @@ const REASONS: Readonly<Record<string, string>> = {
   UND_ERR_RES_CONTENT_LENGTH_MISMATCH: 'the answer is shorter than announced',
 }
 
-/** So undici says 407 of a proxy that forwards. */
+/** So undici says 407 of a proxy that forwards, and of one that tunnels. */
 export function isProxyDenied(error: unknown): boolean {
-  return error instanceof Error && systemCode(error) === 'UND_ERR_INVALID_ARG' && error.message.includes('(407)')
+  const code = systemCode(error)
+  const isRefusal = code === 'UND_ERR_INVALID_ARG' || code === 'UND_ERR_ABORTED'
+  return isRefusal && error instanceof Error && error.message.includes('(407)')
 }
 
 /** Why nothing came over HTTP, for people. By the code alone: undici's errors may carry the request's headers. */

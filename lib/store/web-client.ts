@@ -215,7 +215,7 @@ export function drop(answer: Dispatcher.ResponseData): void {
 function unreachable(name: string, error: unknown, isTls: boolean): FlistError {
   const code = systemCode(error)
   // Causes of undici may carry the request's headers, and with them secrets: only the code goes on.
-  if (code === 'UND_ERR_INVALID_ARG')
+  if (code === 'UND_ERR_INVALID_ARG' || isProxyDenied(error))
     return storeError('FLIST_STORE_DENIED', name, networkReason(error), isProxyDenied(error) ? PROXY_HINT : DENIED_HINT)
   if (isTlsCode(code)) return tlsError(name, code)
   if (error instanceof Error && error.name === 'HTTPParserError')

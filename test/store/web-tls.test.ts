@@ -6,8 +6,9 @@ import {
   type ServerResponse,
 } from 'node:http'
 import { createServer, type ServerOptions } from 'node:https'
-import { type AddressInfo, connect, type Server } from 'node:net'
+import { type AddressInfo, connect, type Server, type Socket } from 'node:net'
 import { join } from 'node:path'
+import { TLSSocket } from 'node:tls'
 import { inspect } from 'node:util'
 import t, { type Test } from 'tap'
 import { openSource } from '../../lib/store/open.ts'
@@ -38,13 +39,13 @@ function answer(_request: IncomingMessage, response: ServerResponse): void {
   response.end(block.stored)
 }
 
-async function listening(t: Test, server: Server & { closeAllConnections?(): void }): Promise<string> {
-  await new Promise<void>((resolve) => server.listen(0, '::1', resolve))
+async function listening(t: Test, server: Server & { closeAllConnections?(): void }, host = '[::1]'): Promise<string> {
+  await new Promise<void>((resolve) => server.listen(0, host.replace(/^\[|\]$/g, ''), resolve))
   t.teardown(() => {
     server.closeAllConnections?.()
     server.close()
   })
-  return `[::1]:${(server.address() as AddressInfo).port}`
+  return `${host}:${(server.address() as AddressInfo).port}`
 }
 
 function secure(t: Test, options: ServerOptions = {}): Promise<string> {
@@ -156,12 +157,19 @@ interface Proxy {
   readonly seen: string[]
   /** The last Proxy-Authorization. */
   login: string | undefined
+  /** The names in certificates of those who asked for tunnels; `undefined` where there was none. */
+  readonly certificates: string[]
 }
 
 /** A proxy that forwards and tunnels; with `refuses` it answers that status. */
-async function startProxy(t: Test, refuses?: number): Promise<Proxy> {
-  const proxy = { host: '', seen: [] as string[], login: undefined as string | undefined }
-  const server = createPlain((request, response) => {
+async function startProxy(t: Test, refuses?: number, tls?: ServerOptions): Promise<Proxy> {
+  const proxy = {
+    host: '',
+    seen: [] as string[],
+    login: undefined as string | undefined,
+    certificates: [] as string[],
+  }
+  const forward = (request: IncomingMessage, response: ServerResponse): void => {
     proxy.seen.push(`${request.method} ${request.url}`)
     proxy.login = request.headers['proxy-authorization']
     if (refuses !== undefined) return void response.writeHead(refuses).end()
@@ -171,11 +179,13 @@ async function startProxy(t: Test, refuses?: number): Promise<Proxy> {
         got.pipe(response)
       }),
     )
-  })
-  server.on('connect', (request, socket, head) => {
+  }
+  const server = tls === undefined ? createPlain(forward) : createServer(tls, forward)
+  server.on('connect', (request: IncomingMessage, socket: Socket, head: Buffer) => {
     proxy.seen.push(`${request.method} ${request.url}`)
     proxy.login = request.headers['proxy-authorization']
     if (refuses !== undefined) return void socket.end(`HTTP/1.1 ${refuses} No\r\n\r\n`)
+    if (socket instanceof TLSSocket) proxy.certificates.push(String(socket.getPeerCertificate()?.subject?.CN))
     const { port, hostname } = new URL(`http://${request.url}`)
     const upstream = connect(Number(port), hostname.replace(/^\[|\]$/g, ''), () => {
       socket.write('HTTP/1.1 200 OK\r\n\r\n')
@@ -185,7 +195,8 @@ async function startProxy(t: Test, refuses?: number): Promise<Proxy> {
     })
     t.teardown(() => upstream.destroy())
   })
-  proxy.host = await listening(t, server)
+  // Over TLS undici takes no IPv6 address for a name in a certificate.
+  proxy.host = await listening(t, server, tls === undefined ? undefined : 'localhost')
   return proxy
 }
 
@@ -221,13 +232,34 @@ void t.test('a proxy of the environment', { skip: NO_OPENSSL }, async (t) => {
   })
 })
 
+void t.test('certificates in the URL of a store are not for the proxy', { skip: NO_OPENSSL }, async (t) => {
+  // Of another authority.
+  const theirs = t.testdir({})
+  makeCertificates(theirs)
+  const proxy = await startProxy(t, undefined, {
+    ...pairOf(theirs, 'server'),
+    requestCert: true,
+    rejectUnauthorized: false,
+  })
+  const host = await secure(t, { requestCert: true, rejectUnauthorized: true, ca: readFileSync(path('ca.pem')) })
+  setting(t, 'https_proxy', `https://${proxy.host}`)
+  setting(t, 'FLISTFS_CA_FILE', join(theirs, 'ca.pem'))
+  const files = `ca-file=${path('ca.pem')}&cert-file=${path('client.pem')}&key-file=${path('client.key')}`
+  t.ok((await (await open(t, `https://${host}?${files}`)).get(id, NEVER))?.equals(block.stored))
+  t.strictSame(proxy.seen, [`CONNECT ${host}`])
+  t.strictSame(proxy.certificates, ['undefined'], 'who we are to the store the proxy does not learn')
+})
+
 void t.test('a proxy that is of no use', { skip: NO_OPENSSL }, async (t) => {
   const proxy = await startProxy(t, 407)
   const [plain, tls] = [await listening(t, createPlain(answer)), await secure(t)]
   setting(t, 'http_proxy', `http://u:hunter2@${proxy.host}`)
   t.match(await failure(t, `http://${plain}`), { code: 'FLIST_STORE_DENIED', message: /proxy/, hint: /http_proxy/ })
   setting(t, 'https_proxy', `http://u:hunter2@${proxy.host}`)
-  t.match(await failure(t, `https://${tls}`), { code: 'FLIST_STORE_UNREACHABLE', message: /proxy/ })
+  t.match(await failure(t, `https://${tls}`), { code: 'FLIST_STORE_DENIED', message: /the proxy wants a password/ })
+  const closed = await startProxy(t, 403)
+  setting(t, 'https_proxy', `http://u:hunter2@${closed.host}`)
+  t.match(await failure(t, `https://${tls}`), { code: 'FLIST_STORE_UNREACHABLE', message: /the proxy refused/ })
   setting(t, 'https_proxy', 'http://u:hunter2@[::1]:1')
   t.match(await failure(t, `https://${tls}`), { code: 'FLIST_STORE_UNREACHABLE' })
   setting(t, 'http_proxy', 'hunter2')
