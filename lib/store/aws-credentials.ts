@@ -16,15 +16,17 @@ export interface S3Credentials {
   readonly origin: string
 }
 
+const VARIABLES = ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN']
+
 type Section = Readonly<Record<string, string>>
 
 /** What the tools of AWS would use: `AWS_*`, else the profile of `~/.aws`. Undefined where neither says a key. */
 export async function findAwsCredentials(env: NodeJS.ProcessEnv = process.env): Promise<S3Credentials | undefined> {
   const region = env['AWS_REGION'] || env['AWS_DEFAULT_REGION'] || ''
-  const accessKey = env['AWS_ACCESS_KEY_ID'] || ''
-  const secretKey = env['AWS_SECRET_ACCESS_KEY'] || ''
+  // Read from a file by a shell or an orchestrator they may end with a newline.
+  const [accessKey = '', secretKey = '', sessionToken = ''] = VARIABLES.map((name) => (env[name] ?? '').trim())
   if (accessKey !== '' && secretKey !== '') {
-    return { accessKey, secretKey, sessionToken: env['AWS_SESSION_TOKEN'] || '', region, origin: 'AWS_ACCESS_KEY_ID' }
+    return { accessKey, secretKey, sessionToken, region, origin: 'AWS_ACCESS_KEY_ID' }
   }
   const home = env['HOME'] || homedir()
   const profile = env['AWS_PROFILE'] || 'default'

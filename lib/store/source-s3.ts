@@ -18,7 +18,9 @@ const STALE = new Set(
 )
 /** With status 404: the block is not there. Any other code says more (a bucket, in versitygw also a user who does not exist). */
 const ABSENT = new Set(['', 'NoSuchKey', 'NotFound', 'NoSuchVersion'])
-const UNKNOWN_KEY = new Set(['InvalidAccessKeyId', 'XAdminUserNotFound'])
+/** With status 400: how long a session token lives, or what it is for. */
+const SESSION = new Set(['ExpiredToken', 'InvalidToken', 'TokenRefreshRequired'])
+const NO_BUCKET = new Set(['NoSuchBucket', 'InvalidBucketName'])
 const BUSY = new Set(['SlowDown', 'ServiceUnavailable', 'Busy', 'InternalError', 'RequestTimeout'])
 
 type Method = 'GET' | 'HEAD' | 'PUT'
@@ -161,7 +163,7 @@ export class S3Source implements BlockSource, BlockSink {
     const { status, headers } = answer
     const code = codeOf(answer)
     const why = code === '' ? `it answered with status ${status}` : `it answered with ${code} (${status})`
-    if (code === 'NoSuchBucket')
+    if (NO_BUCKET.has(code))
       return storeError('FLIST_STORE_PROTOCOL', this.name, `it has no bucket "${this.#store.bucket}"`, BUCKET_HINT)
     if (BUSY.has(code) && status >= 400) {
       const cause = new RetryAfter(why, retryAfterMs(oneHeader(headers, 'retry-after')))
@@ -178,7 +180,8 @@ export class S3Source implements BlockSource, BlockSink {
           : `Name the region in the URL: \`?region=${region}\`, and the endpoint of that region`
       return storeError('FLIST_STORE_DENIED', this.name, `${why}: the region is wrong`, hint)
     }
-    if (status === 401 || status === 403 || UNKNOWN_KEY.has(code))
+    // Amazon says 400 of a session that is over.
+    if (status === 401 || status === 403 || STALE.has(code))
       return storeError('FLIST_STORE_DENIED', this.name, why, hintOf(code, credentials))
     if (code === '' || status >= 500 || status === 408 || status === 429) return this.#parts.client.refusal(answer)
     return storeError('FLIST_STORE_PROTOCOL', this.name, why, PROTOCOL_HINT)
@@ -205,6 +208,7 @@ function hintOf(code: string, credentials: S3Credentials | undefined): string {
   if (credentials === undefined)
     return 'Give keys: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the host in ~/.config/flistfs/credentials.toml'
   const from = `the access key came from ${credentials.origin}`
+  if (SESSION.has(code)) return `Get new keys with a session token, and put them where these are; ${from}`
   if (code === 'AccessDenied')
     return `Allow the key to get objects, to put them where you pack, and to list the bucket (without the right to list, a missing block is denied); ${from}`
   return code === '' ? DENIED_HINT : `Check the access key and its secret; ${from}`

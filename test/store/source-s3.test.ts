@@ -77,6 +77,18 @@ void t.test('keys, buckets, prefixes and regions', { skip: NO_S3, timeout: 600_0
     t.match(wrongKey, { code: 'FLIST_STORE_DENIED', message: /InvalidAccessKeyId|UserNotFound/, hint: /access key/ })
     const wrongRegion = await failure(await open(t, `s3://${LOGIN}@${host}/blocks?region=east-1`))
     t.match(wrongRegion, { code: 'FLIST_STORE_DENIED', message: /region is wrong/, hint: /\?region=west-1/ })
+    const noName = await failure(await open(t, `s3://${LOGIN}@${host}/BLOCKS?region=west-1`))
+    t.match(noName, { code: 'FLIST_STORE_PROTOCOL', message: /no bucket "BLOCKS"/, hint: /bucket/ })
+    for (const [login, parameter, why] of [
+      [`${ACCESS}@`, '', 'an access key without a secret'],
+      [`:hunter2@`, '', 'a secret without an access key'],
+      ['', '&password-env=FLISTFS_TEST_HALF', 'a secret without an access key'],
+    ] as const) {
+      process.env['FLISTFS_TEST_HALF'] = 'hunter2'
+      const half = await failure(await open(t, `s3://${login}${host}/blocks?region=west-1${parameter}`))
+      t.match(half, { code: 'FLIST_STORE_DENIED', message: `it has ${why}`, hint: /password-file/ })
+    }
+    delete process.env['FLISTFS_TEST_HALF']
     const noBucket = await failure(await open(t, `s3://${LOGIN}@${host}/nothing?region=west-1`))
     t.match(noBucket, { code: 'FLIST_STORE_PROTOCOL', message: /no bucket "nothing"/ })
     const nobody = await failure(await open(t, `s3://${host}/blocks?region=west-1`))
@@ -112,6 +124,15 @@ void t.test('keys, buckets, prefixes and regions', { skip: NO_S3, timeout: 600_0
     process.env['AWS_REGION'] = 'west-1'
     t.ok((await (await open(t, url)).get(id, NEVER))?.equals(block.stored), 'AWS_*, with the region')
     t.notOk(await works(false), 'AWS_* are not for the routes of an archive')
+    process.env['AWS_SECRET_ACCESS_KEY'] = `${SECRET}\n`
+    t.ok(await works(true), 'a newline at the end is of the file that it came from')
+    process.env['AWS_SESSION_TOKEN'] = 'hunter2-over'
+    t.match(await failure(await open(t, url)), {
+      code: 'FLIST_STORE_DENIED',
+      message: /InvalidToken/,
+      hint: /Get new keys.* came from AWS_ACCESS_KEY_ID/,
+    })
+    delete process.env['AWS_SESSION_TOKEN']
     for (const name of ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY', 'AWS_REGION']) delete process.env[name]
 
     const keys = join(clean, 'home/.aws/credentials')
@@ -249,7 +270,7 @@ void t.test('keys that have expired are looked up again', async (t) => {
   const credentials = async (): Promise<undefined> => void (asked += 1)
   const source = new S3Source(store, { client: await WebClient.open(store.name, 2000), credentials })
   t.teardown(() => source[Symbol.asyncDispose]())
-  t.match(await failure(source), { message: /ExpiredToken/ })
+  t.match(await failure(source), { code: 'FLIST_STORE_DENIED', message: /ExpiredToken/ })
   t.ok(await source.get(id, NEVER))
   t.ok(await source.get(id, NEVER))
   t.equal(asked, 2)
