@@ -45,25 +45,35 @@ export class HttpSource implements BlockSource {
 
   async get(id: Buffer, signal: AbortSignal): Promise<Buffer | undefined> {
     const hex = id.toString('hex')
+    let denied: FlistError | undefined
     for (const layout of this.#layouts) {
       const url = this.#url(layout(hex))
-      const stored = await this.#renewing(() => this.#fetch(url, signal))
+      const stored = await this.#renewing(() => this.#fetch(url, signal)).catch((error: unknown) => {
+        denied = deniedOnly(error)
+        return undefined
+      })
       if (stored === undefined) continue
       if (layout !== this.#layouts[0]) this.#layouts = [layout, ...this.#layouts.filter((other) => other !== layout)]
       return stored
     }
+    if (denied !== undefined) throw denied
     return undefined
   }
 
   async has(id: Buffer, signal: AbortSignal): Promise<boolean> {
     const hex = id.toString('hex')
+    let denied: FlistError | undefined
     for (const layout of this.#layouts) {
       const url = this.#url(layout(hex))
       const answer = await this.#renewing(async () => {
         const said = await this.#client.send('HEAD', url, this.#headers(url), undefined, signal)
         if (said.status === 401 || said.status === 403) throw this.#client.refusal(said)
         return said
+      }).catch((error: unknown) => {
+        denied = deniedOnly(error)
+        return undefined
       })
+      if (answer === undefined) continue
       if (answer.status === 200) return true
       // Where it leads, and what a server without HEAD has, only a real request tells.
       if (REDIRECTS.has(answer.status) || answer.status === 405 || answer.status === 501) {
@@ -71,6 +81,7 @@ export class HttpSource implements BlockSource {
       }
       if (answer.status !== 404 && answer.status !== 410) throw this.#client.refusal(answer)
     }
+    if (denied !== undefined) throw denied
     return false
   }
 
@@ -132,6 +143,12 @@ export class HttpSource implements BlockSource {
     }
     throw storeError('FLIST_STORE_PROTOCOL', this.name, 'a redirect leads nowhere', PROTOCOL_HINT)
   }
+}
+
+/** Buckets that may be read and not listed deny what is not there: the block may lie in the other place. Throws what is no refusal. */
+function deniedOnly(error: unknown): FlistError {
+  if (error instanceof FlistError && error.code === 'FLIST_STORE_DENIED') return error
+  throw error
 }
 
 /** The header's value; undefined: nothing is said. */

@@ -217,6 +217,19 @@ void t.test('a token comes from a file, and our parameters are not sent', async 
   })
 })
 
+void t.test('a server that denies what it does not have is asked in the other place too', async (t) => {
+  const { url } = await serve(t, (request, response) => {
+    if (request.url === `/${hex}`) response.end(block.stored)
+    else response.writeHead(403).end()
+  })
+  t.equal(await (await open(t, url)).has?.(id, NEVER), true)
+  t.ok((await (await open(t, url)).get(id, NEVER))?.equals(block.stored))
+  const other = Buffer.alloc(32, 7)
+  const denied = { code: 'FLIST_STORE_DENIED' }
+  await t.rejects((await open(t, url)).get(other, NEVER), denied, 'who denies all does not say that it lacks it')
+  await t.rejects(async () => (await open(t, url)).has?.(other, NEVER), denied)
+})
+
 void t.test('a secret no header may carry is not told', async (t) => {
   const file = t.testdir({ token: `${SECRET}\nx: y\n` }) + '/token'
   const { url } = await serve(t, (_, response) => response.end(block.stored))
