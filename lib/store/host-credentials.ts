@@ -19,6 +19,8 @@ export interface HostCredentials {
   readonly plainHttp: boolean
 }
 
+const FIELDS = ['access_key', 'secret_key', 'session_token', 'region', 'token', 'user', 'password', 'plain_http']
+
 /** Whose table is looked for. `name` is for people. */
 export type CredentialHost = Pick<StoreUrl, 'name' | 'path' | 'host' | 'port'>
 
@@ -92,6 +94,10 @@ async function tableOf(store: CredentialHost, file: string, text: string): Promi
   if (typeof table !== 'object' || table === null)
     throw refused(store, file, 'the host has no table', 'Write ["host:port"] and access_key = "..." below it')
   const fields = table as Record<string, unknown>
+  // Left out silently, it would look as if the host had no keys.
+  const unknown = Object.keys(fields).find((name) => !FIELDS.includes(name))
+  if (unknown !== undefined)
+    throw refused(store, file, `"${unknown}" of the host means nothing`, `Write one of ${FIELDS.join(', ')}`)
   const field = (name: string): string => {
     const value = fields[name] ?? ''
     if (typeof value === 'string') return value

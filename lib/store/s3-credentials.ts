@@ -24,16 +24,17 @@ export async function findS3Credentials(
     if (found !== undefined) return found
   }
   const entry = await findHostCredentials(store)
-  if (entry === undefined || entry.accessKey === '') return undefined
+  if (entry === undefined || (entry.accessKey === '' && entry.secretKey === '')) return undefined
   const { accessKey, secretKey, sessionToken, region, file } = entry
+  if (accessKey === '' || secretKey === '') throw half(store, accessKey === '')
   return { accessKey, secretKey, sessionToken, region, origin: file }
 }
 
 /** Signed with one of both, requests would be refused for another reason. */
 function half({ name }: StoreUrl, isKeyMissing: boolean): FlistError {
-  const why = isKeyMissing ? 'it has a secret without an access key' : 'it has an access key without a secret'
+  const why = isKeyMissing ? 'there is a secret without an access key' : 'there is an access key without a secret'
   return new FlistError('FLIST_STORE_DENIED', `Cannot use store "${name}": ${why}`, {
-    hint: 'Write both: s3://KEY@HOST/BUCKET?password-file=FILE; or none, and put them into the credentials file (docs/stores.md)',
+    hint: 'Give both: s3://KEY@HOST/BUCKET?password-file=FILE, or access_key and secret_key in the credentials file (docs/stores.md)',
   })
 }
 

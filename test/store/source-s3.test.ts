@@ -86,7 +86,7 @@ void t.test('keys, buckets, prefixes and regions', { skip: NO_S3, timeout: 600_0
     ] as const) {
       process.env['FLISTFS_TEST_HALF'] = 'hunter2'
       const half = await failure(await open(t, `s3://${login}${host}/blocks?region=west-1${parameter}`))
-      t.match(half, { code: 'FLIST_STORE_DENIED', message: `it has ${why}`, hint: /password-file/ })
+      t.match(half, { code: 'FLIST_STORE_DENIED', message: `there is ${why}`, hint: /password-file/ })
     }
     delete process.env['FLISTFS_TEST_HALF']
     const noBucket = await failure(await open(t, `s3://${LOGIN}@${host}/nothing?region=west-1`))
@@ -169,6 +169,19 @@ void t.test('keys, buckets, prefixes and regions', { skip: NO_S3, timeout: 600_0
     t.match(await failure(await open(t, url)), { code: 'FLIST_STORE_DENIED', message: /not TOML/ })
     writeFileSync(file, `["${host}"]\naccess_key = 7`)
     t.match(await failure(await open(t, url)), { code: 'FLIST_STORE_DENIED', message: /access_key/ })
+    writeFileSync(file, table.replace('secret_key', 'secret'))
+    t.match(await failure(await open(t, url)), {
+      code: 'FLIST_STORE_DENIED',
+      message: /"secret" of the host means nothing/,
+      hint: /access_key, secret_key/,
+    })
+    for (const [left, why] of [
+      ['access_key', 'an access key without'],
+      ['secret_key', 'a secret without'],
+    ] as const) {
+      writeFileSync(file, `["${host}"]\n${left} = "hunter2"\n`)
+      t.match(await failure(await open(t, url)), { code: 'FLIST_STORE_DENIED', message: `there is ${why}` })
+    }
     writeFileSync(file, table.replace(SECRET, 'hunter2-old'))
     const source = await open(t, url)
     t.match(await failure(source), { code: 'FLIST_STORE_DENIED', message: /SignatureDoesNotMatch/ })
