@@ -73,7 +73,7 @@ function readOnly(name: string): FlistError {
 
 async function openClient(store: StoreUrl, timeoutMs: number): Promise<WebClient> {
   const [{ WebClient }, { readTls }] = await Promise.all([import('./web-client.ts'), import('./tls-files.ts')])
-  return WebClient.open(store.name, timeoutMs, await readTls(store), () => readTls(store))
+  return WebClient.open(store.name, timeoutMs, await readTls(store), (known) => readTls(store, known))
 }
 
 async function openS3(store: StoreUrl, client: WebClient, trusted: boolean, writes: boolean): Promise<S3Source> {

@@ -16,9 +16,9 @@ export interface Tls {
 
 /**
  * Whom to trust and who we are: `?ca-file=` (it alone then signs for this store), `?cert-file=`, `?key-file=`, FLISTFS_CA_FILE.
- * Undefined: as Node does. The caller has checked that the URL may name files (`readSecrets`). Throws FLIST_USAGE, FLIST_STORE_DENIED.
+ * Undefined: as Node does, or the files say what they said when `known` was their digest. The caller has checked that the URL may name files (`readSecrets`). Throws FLIST_USAGE, FLIST_STORE_DENIED.
  */
-export async function readTls(store: Pick<StoreUrl, 'name' | 'secrets'>): Promise<Tls | undefined> {
+export async function readTls(store: Pick<StoreUrl, 'name' | 'secrets'>, known?: string): Promise<Tls | undefined> {
   const { caFile, certFile, keyFile } = store.secrets
   const common = process.env[CA_VARIABLE] || undefined
   if (certFile === undefined && keyFile === undefined && caFile === undefined && common === undefined) return undefined
@@ -33,18 +33,17 @@ export async function readTls(store: Pick<StoreUrl, 'name' | 'secrets'>): Promis
     readPem(store.name, certFile),
     readPem(store.name, keyFile ?? certFile),
   ])
+  const text = JSON.stringify([ca, cert, key])
+  const digest = createHash('sha256').update(text).digest('hex')
+  // A context of all known authorities takes a while to make.
+  if (digest === known) return undefined
   try {
     if (ca !== undefined) void new X509Certificate(ca)
     const context = createSecureContext({
       ...(ca === undefined ? {} : { ca: caFile === undefined ? [...getCACertificates(), ca] : [ca] }),
       ...(cert === undefined || key === undefined ? {} : { cert, key }),
     })
-    return {
-      context,
-      digest: createHash('sha256')
-        .update(JSON.stringify([ca, cert, key]))
-        .digest('hex'),
-    }
+    return { context, digest }
   } catch (error) {
     throw new FlistError('FLIST_STORE_DENIED', `Cannot use the TLS files of "${store.name}": ${describeError(error)}`, {
       hint: 'Name PEM files; the key must fit the certificate and have no passphrase',

@@ -32,11 +32,16 @@ export class WebClient {
   readonly #name: string
   readonly #timeoutMs: number
   #tls: Tls | undefined
-  readonly #readTls: () => Promise<Tls | undefined>
+  readonly #readTls: (known: string) => Promise<Tls | undefined>
   #dispatcher: Promise<Dispatcher> | undefined
   #closed = false
 
-  private constructor(name: string, timeoutMs: number, tls: Tls | undefined, readTls: () => Promise<Tls | undefined>) {
+  private constructor(
+    name: string,
+    timeoutMs: number,
+    tls: Tls | undefined,
+    readTls: (known: string) => Promise<Tls | undefined>,
+  ) {
     this.#name = name
     this.#timeoutMs = timeoutMs
     this.#tls = tls
@@ -44,14 +49,14 @@ export class WebClient {
   }
 
   /**
-   * `name` is the store's, without secrets. `readTls` is asked where TLS fails: certificates in files are replaced now and then.
-   * Loads the HTTP client, connects nowhere. Throws FLIST_USAGE where a proxy is no URL.
+   * `name` is the store's, without secrets. `readTls` is asked where TLS fails, for others than those whose digest it is told: certificates
+   * in files are replaced now and then. Loads the HTTP client, connects nowhere. Throws FLIST_USAGE where a proxy is no URL.
    */
   static async open(
     name: string,
     timeoutMs: number,
     tls?: Tls,
-    readTls: () => Promise<Tls | undefined> = () => Promise.resolve(tls),
+    readTls: (known: string) => Promise<Tls | undefined> = () => Promise.resolve(undefined),
   ): Promise<WebClient> {
     const client = new WebClient(name, timeoutMs, tls, readTls)
     await client.#open()
@@ -141,9 +146,9 @@ export class WebClient {
 
   async #renewed(old: Dispatcher): Promise<Dispatcher | undefined> {
     // A file that is being written makes no sense yet.
-    const tls = await this.#readTls().catch(() => undefined)
+    const tls = await this.#readTls(this.#tls?.digest ?? '').catch(() => undefined)
     if ((await this.#open()) !== old) return this.#open()
-    if (tls === undefined || tls.digest === this.#tls?.digest) return undefined
+    if (tls === undefined) return undefined
     this.#tls = tls
     this.#dispatcher = undefined
     // What is under way there ends by itself.
