@@ -1,4 +1,4 @@
-import { describeError, LIMITS, Log, openAtEnd } from '../base/index.ts'
+import { describeError, ERRNO, LIMITS, Log, openAtEnd } from '../base/index.ts'
 import type { FlistIndex } from '../flist/index.ts'
 import {
   controlSocketPath,
@@ -7,7 +7,10 @@ import {
   FetchServer,
   type MountMessage,
   PendingRequests,
+  PostedReads,
+  type ReadMessage,
   type ReadReply,
+  refuseRead,
   serveControl,
   type ServeWords,
   Trace,
@@ -31,8 +34,8 @@ export interface FetchMountData extends Omit<ServeWords, 'logLevel'> {
   readonly id: string
   /** The device; undefined: replies go to the session. */
   readonly fd: number | undefined
-  /** Reads are noted until they are answered. */
-  readonly notes: boolean
+  /** Where reads are noted until they are answered; `file`: in that of `PendingRequests`; undefined: nowhere. */
+  readonly posted: SharedArrayBuffer | 'file' | undefined
   readonly table: SharedArrayBuffer
   readonly counters: SharedArrayBuffer
   readonly trace: SharedArrayBuffer
@@ -60,9 +63,11 @@ export class FetchMount {
   readonly #filling: Promise<void>
   readonly #control: ControlServer
   readonly #leave: () => Promise<void>
+  readonly #notes: Notes
 
-  private constructor(parts: ServerParts, control: ControlServer, leave: () => Promise<void>) {
+  private constructor(parts: ServerParts, control: ControlServer, leave: () => Promise<void>, notes: Notes) {
     this.parts = parts
+    this.#notes = notes
     this.#control = control
     this.#leave = leave
     const { data, fetcher, table, index, server } = parts
@@ -86,18 +91,25 @@ export class FetchMount {
       undo.push(() => index.close())
       const { cache, release } = await share.caches.acquire(data, log)
       undo.push(release)
-      const parts = partsOf(data, index, cache, log, share)
+      const notes = openNotes(data)
+      undo.push(() => notes.close())
+      const parts = partsOf(data, index, cache, log, share, notes.reads)
       undo.push(() => parts.reader[Symbol.asyncDispose]())
       const answers = new ServerAnswers(parts)
       const control = await serveControl(controlSocketPath(data.id), (request) => answers.answer(request))
       undo.push(() => control.close())
       const leaveMetrics = share.metrics.join(parts, answers)
       undo.push(leaveMetrics)
-      return new FetchMount(parts, control, async () => {
-        await leaveMetrics()
-        await parts.reader[Symbol.asyncDispose]()
-        await release()
-      })
+      return new FetchMount(
+        parts,
+        control,
+        async () => {
+          await leaveMetrics()
+          await parts.reader[Symbol.asyncDispose]()
+          await release()
+        },
+        notes,
+      )
     } catch (error) {
       log.error('a mount cannot be opened', { error: describeError(error) })
       for (const step of undo.toReversed()) await step()
@@ -124,7 +136,7 @@ export class FetchMount {
     await this.#leave()
     // Readers are answered before the device and the index go.
     while (server.waiting > 0) await new Promise(setImmediate)
-    server.close()
+    this.#notes.close()
     await new Promise(setImmediate)
     trace.settle()
     index.close()
@@ -138,6 +150,7 @@ function partsOf(
   cache: Awaited<ReturnType<CachePool['acquire']>>['cache'],
   log: Log,
   { files, pool, mounts, onWhole, onReply }: FetchShare,
+  posted: PostedReads | undefined,
 ): ServerParts {
   const { timeoutMs, baseDir } = data
   const stores = openReader({ routes: routesOf(data, index), baseDir, timeoutMs, log, pool })
@@ -146,9 +159,28 @@ function partsOf(
   const fetcher = new Fetcher({ index, table, files, cache, reader, log, timeoutMs, waits: data.onError === 'wait' })
   const counters = new Counters(data.counters)
   const trace = new Trace(data.trace)
-  const pending = data.notes ? new PendingRequests(data.id) : undefined
-  const server = new FetchServer({ fd: data.fd, fetcher, counters, log, trace, pending, onWhole, onReply })
+  const server = new FetchServer({ fd: data.fd, fetcher, counters, log, trace, posted, onWhole, onReply })
   return { data, startedAt: Date.now(), index, table, fetcher, reader, stores, server, counters, trace, log, mounts }
+}
+
+/** Where the reads of a mount are noted, as this thread has it. */
+interface Notes {
+  readonly reads: PostedReads | undefined
+  close(): void
+}
+
+function openNotes({ id, posted }: FetchMountData): Notes {
+  if (posted === 'file') return new PendingRequests(id)
+  return { reads: posted && new PostedReads(posted), close: () => undefined }
+}
+
+/** Answers a read of a mount that cannot be opened. */
+export function refuse(data: FetchMountData, message: ReadMessage): void {
+  if (data.fd === undefined) return
+  refuseRead(data.fd, message, ERRNO.EIO)
+  const notes = openNotes(data)
+  notes.reads?.clear(message.slot)
+  notes.close()
 }
 
 /** `--store` replaces the archive's own routes. */

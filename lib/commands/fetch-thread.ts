@@ -1,11 +1,11 @@
 import { parentPort } from 'node:worker_threads'
-import { describeError, ERRNO, invariant, LIMITS } from '../base/index.ts'
-import { type FetchMessage, type FetchReply, type MountMessage, type ReadReply, refuseRead } from '../kernel/index.ts'
+import { describeError, invariant, LIMITS } from '../base/index.ts'
+import { type FetchMessage, type FetchReply, type MountMessage, type ReadReply } from '../kernel/index.ts'
 import { DecodePool, forgetStored } from '../store/index.ts'
 import { giveBackFreePages, giveBackMemory, keepFreedBlocks } from '../system/index.ts'
 import { SegmentFiles } from '../vfs/index.ts'
 import { CachePool } from './cache-pool.ts'
-import { FetchMount, type FetchMountData } from './fetch-mount.ts'
+import { FetchMount, type FetchMountData, refuse } from './fetch-mount.ts'
 import { GiveBack } from './give-back.ts'
 import { MetricsDesk } from './metrics-desk.ts'
 
@@ -52,7 +52,7 @@ class Slot {
   async #takeLater(message: MountMessage): Promise<void> {
     await this.open()
     if (this.mount !== undefined) this.mount.take(message)
-    else if (message.op === 'read' && this.data.fd !== undefined) refuseRead(this.data.fd, message, ERRNO.EIO)
+    else if (message.op === 'read') refuse(this.data, message)
   }
 }
 

@@ -74,7 +74,7 @@ export async function serveByFuseNative(options: ServeOptions): Promise<number> 
     ...words,
     id,
     fd: undefined,
-    notes: false,
+    posted: undefined,
     table: table.memory,
     counters: counters.memory,
     trace: trace.memory,

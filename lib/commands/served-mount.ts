@@ -16,6 +16,8 @@ import {
   OpenFiles,
   type OpensKeeper,
   PendingRequests,
+  POSTED_BYTES,
+  PostedReads,
   processNamed,
   readMounts,
   registerMount,
@@ -80,9 +82,12 @@ export class ServedMount {
     if (plan.words.traceFile !== undefined) this.trace.start(plan.words.traceFile)
     this.#pending = canResend() ? undefined : new PendingRequests(plan.id)
     const { onError, timeoutMs } = plan.words
-    const refuse = onError === 'wait' ? undefined : { fd: held.fd, afterMs: timeoutMs }
-    this.fetch = share.fetch.add({ data: this.#fetchData(), log: this.log, onLost, refuse })
-    this.fetch.pending = this.#pending
+    const refuse = onError === 'wait' ? undefined : { fd: held.fd, afterMs: timeoutMs, cacheDir: plan.words.cacheDir }
+    const memory = this.#pending === undefined ? new SharedArrayBuffer(POSTED_BYTES) : undefined
+    const posted = this.#pending?.reads ?? new PostedReads(memory ?? new SharedArrayBuffer(POSTED_BYTES))
+    const data = this.#fetchData(memory ?? 'file')
+    const asksAgain = this.#pending !== undefined
+    this.fetch = share.fetch.add({ data, log: this.log, onLost, refuse, posted, asksAgain })
   }
 
   /** What the session thread needs to answer for it. */
@@ -168,7 +173,7 @@ export class ServedMount {
     this.log.info('unmounted', { directory: words.directory })
     this.log.close()
     // Whoever waits for the end of the mount waits for this. A holder without a record would stay for ever.
-    endHolder(this.held)
+    endHolder(this.held, this.fetch.isStuck)
     unregisterMount(id)
     letGoOfDevice(id)
   }
@@ -207,13 +212,13 @@ export class ServedMount {
     }
   }
 
-  #fetchData(): FetchMountData {
+  #fetchData(posted: SharedArrayBuffer | 'file'): FetchMountData {
     const { logLevel: _level, ...words } = this.plan.words
     return {
       ...words,
       id: this.plan.id,
       fd: this.held.fd,
-      notes: this.#pending !== undefined,
+      posted,
       table: this.#table.memory,
       counters: this.#counters.memory,
       trace: this.trace.memory,

@@ -1,20 +1,26 @@
 import { Worker } from 'node:worker_threads'
-import { describeError, ERRNO, type Log } from '../base/index.ts'
+import { describeError, displayDuration, ERRNO, type Log } from '../base/index.ts'
 import { BUSY_THREAD } from '../system/index.ts'
 import type { MissSink } from './answers.ts'
 import type { FetchMessage, FetchReply, ReadMessage, ReadReply } from './fetch-messages.ts'
 import { refuseRead } from './fetch-server.ts'
-import type { PendingRequests } from './pending.ts'
+import type { PostedReads } from './posted-reads.ts'
 
 /** Milliseconds until the reads of a fetch thread that died are asked again: what killed it may do so again. */
 const RECOVER_MS = 200
 /** Milliseconds that a thread gets to come up, at the least, before reads are refused for it; and between tries from then on. */
 const COME_UP_MS = 5_000
 const TRY_EVERY_MS = 1_000
-/** Milliseconds that a thread gets to end: whoever unmounts waits for it. */
+/** Milliseconds that a thread gets to end, or to let go of a mount: whoever unmounts waits for it. */
 const END_MS = 10_000
 /** Milliseconds that it gets once it has closed all. */
 const LEAVE_MS = 200
+/** Milliseconds that a read gets beyond its own deadline, which the thread keeps. */
+const GRACE_MS = 10_000
+/** Milliseconds that a read gets where others were refused, and the thread has not come to them yet. */
+const LATE_MS = 2_000
+/** Milliseconds between two looks at reads that wait. */
+const TICK_MS = 1_000
 /** Milliseconds between two lines of a log about it. */
 const SAY_EVERY_MS = 10_000
 
@@ -24,8 +30,15 @@ export interface FetchMountParts {
   readonly log: Log
   /** The thread died with reads of this mount. */
   readonly onLost: () => void
-  /** The device, and the milliseconds that its reads wait for a thread which does not come up; undefined: they wait, or are not ours. */
-  readonly refuse?: { readonly fd: number; readonly afterMs: number } | undefined
+  /**
+   * The device, and the milliseconds that its reads wait for a thread which does not come up, or beyond which one that hangs is not
+   * waited for; undefined: they wait, or are not ours.
+   */
+  readonly refuse?: { readonly fd: number; readonly afterMs: number; readonly cacheDir: string } | undefined
+  /** Where reads are noted until they are answered; undefined: they are not ours. */
+  readonly posted?: PostedReads | undefined
+  /** The kernel does not repeat what a thread that died had: `readAgain` does. */
+  readonly asksAgain?: boolean
 }
 
 /** The session thread's end of the fetch thread, which all mounts share. The thread starts at its first use. */
@@ -150,10 +163,16 @@ export class FetchMount implements MissSink {
   #closed: (() => void) | undefined
   #ended = false
   #saidAt = -Infinity
+  /** Goes while reads wait. */
+  #ticking: NodeJS.Timeout | undefined
+  /** Goes on with each look, not with time: a process that was stopped has not been waiting. */
+  #ticks = 0
+  /** Reads that were refused and that the thread, which hangs, has not come to. */
+  #refused = 0
+  /** It did not let go of this mount: it may write to the device yet. */
+  #isStuck = false
   /** Files that the kernel may read itself, by row. */
   readonly whole = new Map<number, string>()
-  /** Where reads are noted for the next server, on a kernel that cannot repeat them. */
-  pending: PendingRequests | undefined
   /** Hears of reads where the thread has no device to write to. */
   onReply: ((reply: ReadReply) => void) | undefined
 
@@ -168,13 +187,17 @@ export class FetchMount implements MissSink {
   }
 
   read(lo: number, hi: number, row: number, offset: number, bytes: number): void {
-    const slot = this.pending?.keep(lo, hi, row, offset, bytes) ?? -1
+    const slot = this.#parts.posted?.keep(lo, hi, row, offset, bytes, this.#ticks) ?? -1
     this.#read({ op: 'read', mount: this.#number, lo, hi, row, offset, bytes, slot })
   }
 
   /** Asks again what a server or thread that is dead had been asked. */
   readAgain(): void {
-    for (const read of this.pending?.left() ?? []) this.#read({ op: 'read', mount: this.#number, ...read })
+    const { posted } = this.#parts
+    for (const read of posted?.left() ?? []) {
+      posted?.renew(read.slot, this.#ticks)
+      this.#read({ op: 'read', mount: this.#number, ...read })
+    }
   }
 
   reached(block: number): void {
@@ -189,16 +212,28 @@ export class FetchMount implements MissSink {
     this.#worker?.postMessage({ op: 'interrupt', mount: this.#number, lo, hi } satisfies FetchMessage)
   }
 
-  /** Resolves when the thread has let go of all that is this mount's. */
+  /** Resolves when the thread has let go of all that is this mount's, or is stuck. */
   async close(): Promise<void> {
     this.#ended = true
+    clearInterval(this.#ticking)
     const worker = this.#worker
     if (worker !== undefined) {
-      const gone = new Promise<void>((resolve) => (this.#closed = resolve))
+      const { promise: gone, resolve } = Promise.withResolvers<void>()
+      this.#closed = resolve
       worker.postMessage({ op: 'close', mount: this.#number } satisfies FetchMessage)
+      const late = setTimeout(() => {
+        this.#isStuck = true
+        resolve()
+      }, END_MS)
       await gone
+      clearTimeout(late)
     }
     this.#client.forget(this.#number)
+  }
+
+  /** A call of a disk that is away holds the thread: it may write to the device yet. */
+  get isStuck(): boolean {
+    return this.#isStuck || this.#client.isStuck
   }
 
   /** For `FetchClient` alone. */
@@ -213,6 +248,8 @@ export class FetchMount implements MissSink {
     if (this.#worker !== worker) return
     this.#worker = undefined
     this.#closed?.()
+    this.#refused = 0
+    this.#parts.posted?.release(this.#parts.asksAgain === true)
     setTimeout(() => this.#ended || this.#client.ended || this.#parts.onLost(), RECOVER_MS)
   }
 
@@ -221,17 +258,47 @@ export class FetchMount implements MissSink {
     this.#parts.log.error('the fetch thread failed', { error })
   }
 
-  /** Whoever reads must not wait for ever for a thread whose files are gone, say. */
+  /** Whoever reads must not wait for ever for a thread whose files are gone, say, or whose disk is. */
   #read(message: ReadMessage): void {
-    const { refuse, log } = this.#parts
-    if (refuse === undefined || this.#client.downMs < Math.max(refuse.afterMs, COME_UP_MS)) return this.#post(message)
-    refuseRead(refuse.fd, message, ERRNO.EIO)
-    this.pending?.clear(message.slot)
-    if (performance.now() - this.#saidAt > SAY_EVERY_MS) {
-      this.#saidAt = performance.now()
-      log.error('reads are refused: the fetch thread does not start', { hint: 'Look at the files of the program' })
+    const { refuse, posted } = this.#parts
+    if (refuse === undefined) return this.#post(message)
+    if (this.#client.downMs >= Math.max(refuse.afterMs, COME_UP_MS)) {
+      refuseRead(refuse.fd, message, ERRNO.EIO)
+      posted?.clear(message.slot)
+      this.#say('the fetch thread does not start', 'Look at the files of the program')
+      this.#client.tryToStart()
+    } else if (message.slot < 0 && this.#refused > 0) {
+      // All there is room for waits already.
+      refuseRead(refuse.fd, message, ERRNO.EIO)
+    } else {
+      if (posted !== undefined) this.#ticking ??= setInterval(() => this.#tick(posted, refuse), TICK_MS)
+      this.#post(message)
     }
-    this.#client.tryToStart()
+  }
+
+  /** Refuses reads that are late. What the thread, should it come to them, answers then is refused by the kernel, which harms nobody. */
+  #tick(posted: PostedReads, { fd, afterMs, cacheDir }: NonNullable<FetchMountParts['refuse']>): void {
+    this.#ticks += 1
+    const { asked, refused } = posted.count()
+    // It goes on.
+    if (refused < this.#refused) this.#refused = 0
+    const patienceMs = this.#refused > 0 ? LATE_MS : Math.max(afterMs, COME_UP_MS) + GRACE_MS
+    const late = asked === 0 ? [] : posted.left(this.#ticks - Math.ceil(patienceMs / TICK_MS) - 1)
+    for (const read of late) if (posted.refuse(read.slot)) refuseRead(fd, read, ERRNO.EIO)
+    if (late.length > 0) {
+      this.#refused = refused + late.length
+      const waited = `the fetch thread has not answered for ${displayDuration(patienceMs / 1000)}`
+      this.#say(waited, `Look at the disk of the cache folder "${cacheDir}", and at those of stores that are folders`)
+    } else if (asked === 0) {
+      clearInterval(this.#ticking)
+      this.#ticking = undefined
+    }
+  }
+
+  #say(why: string, hint: string): void {
+    if (performance.now() - this.#saidAt <= SAY_EVERY_MS) return
+    this.#saidAt = performance.now()
+    this.#parts.log.error(`reads are refused: ${why}`, { hint })
   }
 
   #post(message: FetchMessage): void {

@@ -17,7 +17,7 @@ export type ReadMessage = {
   readonly row: number
   readonly offset: number
   readonly bytes: number
-  /** Where it is noted for the next server; -1: nowhere. */
+  /** Where it is noted until it is answered (`PostedReads`); -1: nowhere. */
   readonly slot: number
 }
 

@@ -4,7 +4,7 @@ import type { Fetcher } from '../vfs/index.ts'
 import { OPCODE, OUT_HEADER } from '../wire/index.ts'
 import type { Counters } from './counters.ts'
 import type { MountMessage, ReadMessage, ReadReply } from './fetch-messages.ts'
-import type { PendingRequests } from './pending.ts'
+import type { PostedReads } from './posted-reads.ts'
 import type { Trace } from './trace.ts'
 import { type Wait, WaitLog } from './wait-log.ts'
 
@@ -15,8 +15,8 @@ export interface FetchServerParts {
   readonly counters: Counters
   readonly log: Log
   readonly trace?: Trace | undefined
-  /** Where reads are noted until they are answered. */
-  readonly pending?: PendingRequests | undefined
+  /** Where reads are noted until they are answered; undefined: nowhere. */
+  readonly posted?: PostedReads | undefined
   /** The file at `path` holds the row's content, whole. */
   readonly onWhole: (row: number, path: string) => void
   /** What a read came to, where there is no device. */
@@ -48,11 +48,6 @@ export class FetchServer {
     else this.#waiting.get(`${message.hi}.${message.lo}`)?.abort()
   }
 
-  /** No read waits any more. */
-  close(): void {
-    this.#parts.pending?.close()
-  }
-
   /** Tells the session of a large file that lies whole in one piece. */
   async #announce(row: number): Promise<void> {
     const path = await this.#parts.fetcher.wholeFile(row)
@@ -80,7 +75,7 @@ export class FetchServer {
     } catch (error) {
       this.#reply(message, this.#errnoOf(error, stop.signal.aborted, message.row), [], 0, wait)
     } finally {
-      this.#parts.pending?.clear(message.slot)
+      this.#parts.posted?.clear(message.slot)
       this.#waiting.delete(key)
       counters.observe(OPCODE.read, this.waits.end(wait) * 1000, true)
     }
@@ -144,8 +139,8 @@ function handOver({ lo, hi }: ReadMessage, errno: number, pieces: Buffer[], byte
   return { lo, hi, errno, content }
 }
 
-/** Answers a read of a mount that cannot be opened. */
-export function refuseRead(fd: number, message: ReadMessage, errno: number): void {
+/** Answers a read that cannot be served. */
+export function refuseRead(fd: number, message: Pick<ReadMessage, 'lo' | 'hi'>, errno: number): void {
   try {
     writevSync(fd, [replyHeader(message, errno, 0)])
   } catch {
@@ -153,7 +148,7 @@ export function refuseRead(fd: number, message: ReadMessage, errno: number): voi
   }
 }
 
-function replyHeader(message: ReadMessage, errno: number, bytes: number): Buffer {
+function replyHeader(message: Pick<ReadMessage, 'lo' | 'hi'>, errno: number, bytes: number): Buffer {
   const header = Buffer.allocUnsafe(OUT_HEADER.size)
   header.writeUInt32LE(OUT_HEADER.size + bytes, OUT_HEADER.len)
   header.writeInt32LE(-errno, OUT_HEADER.error)

@@ -1,5 +1,5 @@
-import { closeSync } from 'node:fs'
-import { adopt, killProcess, openProcess, takeDescriptor } from '../system/index.ts'
+import { closeSync, openSync } from 'node:fs'
+import { adopt, killProcess, openProcess, redirect, takeDescriptor } from '../system/index.ts'
 import { heldDevice, supervisor } from './device.ts'
 import { isAlive, type ProcessName, processStart } from './processes.ts'
 
@@ -57,9 +57,16 @@ export function returnDevice({ pidfd, fd }: Held): void {
   if (pidfd >= 0) closeSync(pidfd)
 }
 
-/** Lets go of a device, and ends its holder. */
-export function endHolder({ pidfd, fd }: Held): void {
-  closeSync(fd)
+/**
+ * Lets go of a device, and ends its holder. `isUsed`: a thread that hangs may write to it yet, and must not meet another file at its
+ * number.
+ */
+export function endHolder({ pidfd, fd }: Held, isUsed = false): void {
+  if (isUsed) {
+    const nowhere = openSync('/dev/null', 'w')
+    redirect(fd, nowhere)
+    closeSync(nowhere)
+  } else closeSync(fd)
   if (pidfd < 0) return
   killProcess(pidfd)
   closeSync(pidfd)

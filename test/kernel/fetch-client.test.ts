@@ -23,7 +23,7 @@ t.test('a thread that died unused is started by the next read, which waits for i
   const client = new FetchClient(THREAD)
   const { promise: lost, resolve: onLost } = Promise.withResolvers<void>()
   const log = new Log(2)
-  const refuse = { fd: openSync(device, 'w'), afterMs: 1 }
+  const refuse = { fd: openSync(device, 'w'), afterMs: 1, cacheDir: '' }
   const mount = client.add({ data: undefined, log, onLost, refuse })
   const read = (): Promise<number> =>
     new Promise((resolve) => {

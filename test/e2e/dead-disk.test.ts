@@ -1,0 +1,70 @@
+import { randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { FLISTFS, lacks, type Lab, type Mounted, mountTest, until } from './mounted.ts'
+import { packFiles } from './pack-tree.ts'
+
+/** A disk of its own, which `freeze` stops: who writes to it waits in the kernel, as with one that is away. */
+async function makeDisk(
+  lab: Lab,
+): Promise<{ folder: string; freeze: () => Promise<unknown>; thaw: () => Promise<unknown> }> {
+  const image = lab.path('disk.img')
+  const folder = lab.folder('disk')
+  await lab.ok('truncate', ['-s', '2G', image])
+  await lab.ok('mkfs.ext4', ['-q', image])
+  await lab.ok('mount', ['-o', 'loop', image, folder])
+  return {
+    folder,
+    freeze: () => lab.ok('fsfreeze', ['--freeze', folder]),
+    thaw: () => lab.run('fsfreeze', ['--unfreeze', folder]),
+  }
+}
+
+const skip = lacks('mkfs.ext4', 'fsfreeze')
+
+mountTest(
+  'reads of mounts whose cache disk hangs end with EIO, and the mounts go on and end',
+  { skip },
+  async (t, lab) => {
+    const disk = await makeDisk(lab)
+    const cache = join(disk.folder, 'cache')
+    // One archive each: what lies beside what is read would be fetched ahead.
+    const mount = async (name: string): Promise<Mounted> => {
+      const { archive, store } = await packFiles(lab.dir, name, { file: randomBytes(600_000) })
+      return lab.mount(archive, { words: ['--store', `dir://${store}`, '--timeout', '2s'], cache })
+    }
+    const read = ({ directory }: Mounted) => lab.run('cat', [join(directory, 'file')], { timeoutMs: 90_000 })
+    const failed = { code: 1, stderr: /Input\/output error/ }
+    const warm = await mount('a')
+    const first = await mount('b')
+    const second = await mount('c')
+    t.equal((await read(warm)).code, 0)
+    await lab.stats(first)
+    await lab.stats(second)
+    await disk.freeze()
+    try {
+      t.match(await read(first), failed)
+      const why = /reads are refused: the fetch thread has not answered for 15 s.*cache folder/
+      t.match(readFileSync(first.log, 'utf8'), why)
+      const began = performance.now()
+      t.match(await read(first), failed)
+      t.ok(performance.now() - began < 14_000, 'while it hangs nobody waits as long again')
+      await lab.ok('sh', ['-c', 'echo 1 > /proc/sys/vm/drop_caches'])
+      t.equal((await read(warm)).code, 0, 'what is cached is read')
+      await disk.thaw()
+      await until(async () => (await read(first)).code === 0)
+
+      await disk.freeze()
+      t.match(await read(second), failed)
+      await lab.umount(second)
+      await lab.umount(first)
+      t.equal((await read(warm)).code, 0, 'a mount goes on without the others')
+      await lab.umount(warm)
+      t.strictSame(JSON.parse(await lab.ok('sh', [FLISTFS, 'list', '--json'])), [])
+    } finally {
+      await disk.thaw()
+    }
+    await until(() => lab.servers().length === 0)
+    await lab.ok('umount', [disk.folder])
+  },
+)
