@@ -12,5 +12,8 @@ for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   })
 }
 
-// No `await` out here: what is published is CommonJS.
-void run(process.argv.slice(2), stopping.signal).then((code) => process.exit(code))
+// No `await` out here: what is published is CommonJS. Loaded only where it is wanted: a start counts in milliseconds.
+void run(process.argv.slice(2), stopping.signal).then(async (code) => {
+  if (process.getActiveResourcesInfo().length > 0) (await import('../lib/commands/leave-now.ts')).leaveNow(code)
+  process.exit(code)
+})

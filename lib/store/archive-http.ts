@@ -3,6 +3,7 @@ import { FlistError, LIMITS, systemCode } from '../base/index.ts'
 import { proxyHint } from './dispatcher.ts'
 import { isProxyDenied, networkReason } from './network-reason.ts'
 import { isTlsCode, untrustedReason } from './tls-errors.ts'
+import { untilAbort } from './wait.ts'
 import { drop, PROXY_HINT } from './web-client.ts'
 
 /** The URL for people and files: no user, no password, no query (tokens are found there too). */
@@ -72,12 +73,17 @@ export async function getUrl(
   for (let hops = 0; hops <= REDIRECTS_MAX; hops += 1) {
     const isOrigin = at.origin === url.origin
     const told = authorization !== undefined && isOrigin ? { authorization } : {}
-    const response = await agent.request({
+    // Undici hears of the signal only when it is connected.
+    const asked = agent.request({
       origin: at.origin,
       path: at.pathname + at.search,
       method: 'GET',
       headers: { 'user-agent': 'flistfs', accept: '*/*', ...headers, ...told },
       signal,
+    })
+    const response = await untilAbort(asked, redactUrl(at), signal).catch((error: unknown) => {
+      asked.then(drop, () => undefined)
+      throw error
     })
     if (!REDIRECTS.has(response.statusCode))
       return { response, stranger: authorization === undefined || isOrigin ? undefined : at.origin }

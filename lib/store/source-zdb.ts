@@ -92,8 +92,11 @@ export class ZdbSource implements BlockSource, BlockSink {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true
     for (const connection of this.#open.splice(0)) connection.drop()
-    const late = await this.#connecting?.catch(() => undefined)
-    late?.drop()
+    // Nobody waits for a name that is looked up.
+    this.#connecting?.then(
+      (late) => late?.drop(),
+      () => undefined,
+    )
   }
 
   #free(): ZdbConnection | undefined {

@@ -148,35 +148,6 @@ mountTest('of two mounts at one folder the one on top is asked', {}, async (t, l
   await until(async () => only(await infos()).labels['digest'] === `sha256:${lower.digest}`)
 })
 
-/** A server of names that takes questions, and answers none. */
-const DEAF = `
-  const dgram = require('node:dgram')
-  dgram.createSocket('udp4').bind(53, '127.0.0.77', () => require('node:fs').writeFileSync(process.argv[1], ''))
-  setTimeout(() => process.exit(), 120_000)`
-
-/** $0: the program, $1: Node.js, then the folder, the archive, and what the other runs. Says how long an unmount took. */
-const WITHOUT_NAMES = `
-  ip link set lo up && echo nameserver 127.0.0.77 >"$2/resolv" && mount --bind "$2/resolv" /etc/resolv.conf || exit
-  "$1" -e "$4" "$2/up" &
-  deaf=$!
-  until [ -e "$2/up" ]; do sleep 0.05; done
-  sh "$0" mount "$3" "$2/at" --metrics nowhere.example.org:9100 && cat "$2/at/etc/debian_version"
-  sleep 0.5
-  date +%s%N
-  sh "$0" umount "$2/at"
-  date +%s%N
-  kill "$deaf"`
-
-mountTest('a mount whose metrics wait for a name ends at once', { skip: lacks('unshare', 'ip') }, async (t, lab) => {
-  lab.folder('at')
-  const words = [FLISTFS, process.execPath, lab.dir, SAMPLE, DEAF]
-  const said = await lab.ok('unshare', ['-mn', '--propagation', 'private', 'sh', '-c', WITHOUT_NAMES, ...words])
-  const [from = 0, to = 0] = said.match(/^\d{19}$/gm)?.map((text) => Number(text) / 1e6) ?? []
-  t.comment(`${Math.round(to - from)} ms`)
-  t.ok(from > 0 && to - from < 5_000)
-  await until(() => lab.servers().length === 0)
-})
-
 mountTest('a mount goes on where its metrics have no place', {}, async (t, lab) => {
   const mounted = await lab.mount(SAMPLE, { words: ['--metrics', 'unix:/nowhere/metrics'] })
   t.match(await lab.ok('cat', [join(mounted.directory, 'etc/debian_version')]), /^12/)

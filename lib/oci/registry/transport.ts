@@ -32,18 +32,17 @@ export class Transport {
     const dispatcher = await this.#dispatcher(url)
     try {
       const path = url.pathname + url.search
-      const answer = await dispatcher.request({ origin: url.origin, path, method, headers, body: body ?? null, signal })
+      const asked = dispatcher.request({ origin: url.origin, path, method, headers, body: body ?? null, signal })
+      const answer = await untilAbort(asked, signal)
       return {
         status: answer.statusCode,
         headers: answer.headers,
         body: this.#body(answer, url.host, signal),
-        drop: () => {
-          answer.body.on('error', () => {})
-          answer.body.destroy()
-        },
+        drop: () => drop(answer),
       }
     } catch (error) {
-      if (signal.aborted || error instanceof FlistError) throw error
+      signal.throwIfAborted()
+      if (error instanceof FlistError) throw error
       if (speaksNoTls(error)) throw new NoTls(connectionError(url.host, error))
       throw connectionError(url.host, error)
     }
@@ -71,6 +70,27 @@ export class Transport {
     if (dispatcher === undefined) this.#dispatchers.set(url.origin, (dispatcher = openDispatcher(url)))
     return dispatcher
   }
+}
+
+/** Undici hears of a signal only when it is connected: a name that is looked up may take long. */
+function untilAbort(asked: Promise<Dispatcher.ResponseData>, signal: AbortSignal): Promise<Dispatcher.ResponseData> {
+  return new Promise((resolve, reject) => {
+    const stop = (): void => {
+      reject(asError(signal.reason))
+      asked.then(drop, () => undefined)
+    }
+    signal.addEventListener('abort', stop, { once: true })
+    asked.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop))
+  })
+}
+
+function drop(answer: Dispatcher.ResponseData): void {
+  answer.body.on('error', () => {})
+  answer.body.destroy()
+}
+
+function asError(reason: unknown): Error {
+  return reason instanceof Error ? reason : new Error(String(reason))
 }
 
 /** The peer answers, but not in TLS. */
