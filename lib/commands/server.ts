@@ -5,6 +5,7 @@ import {
   endHolder,
   FetchClient,
   type Held,
+  isDeserted,
   makeFrames,
   releaseServer,
   requestResend,
@@ -47,6 +48,8 @@ export class Server implements ServerShare {
   #failure: unknown
   /** To unmount all. */
   #asked = false
+  /** Looks in a row that found nobody but servers here. */
+  #looksDeserted = 0
   /** When another server was asked for. */
   #succeededAt = -Infinity
 
@@ -219,7 +222,23 @@ export class Server implements ServerShare {
     this.files.releaseUnlinked()
     const used = this.files.takeUsed()
     if (used.length > 0) this.fetch.used(used)
+    this.#leaveDeserted()
     void PROGRAM.hasSettled().then((is) => is && this.#handOver())
+  }
+
+  /** Whoever could see its mounts has gone: so do they. One look may have come between two programs. */
+  #leaveDeserted(): void {
+    try {
+      this.#looksDeserted = isDeserted() ? this.#looksDeserted + 1 : 0
+    } catch {
+      // Its records cannot be read: they say nothing of who is here.
+      return
+    }
+    if (this.#looksDeserted !== 2) return
+    for (const mount of this.#mounts) {
+      mount.log.info('nobody is left in its namespace', { directory: mount.plan.words.directory })
+      void mount.leave()
+    }
   }
 
   /** To the program that is on the disk now, as `flistfs upgrade` would. False where there is no supervisor to start it. */

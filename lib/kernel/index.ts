@@ -1,4 +1,5 @@
 export { claimOrphan } from './claim-orphan.ts'
+export { isDeserted } from './deserted.ts'
 export { askControl, reviveError, serveControl } from './control.ts'
 export type { ControlHandler, ControlRequest, ControlServer } from './control.ts'
 export { MOUNT_TYPE, readMounts, topMount } from './mount-info.ts'

@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { MountView } from '../kernel/served-mount.ts'
@@ -15,7 +15,7 @@ import {
   UserLab,
   type UserMount,
 } from './as-user.ts'
-import { FLISTFS, PROJECT } from './lab.ts'
+import { FLISTFS, PROJECT, until } from './lab.ts'
 
 // Each test has a deadline of its own; tap's for a whole file would end it without cleaning.
 t.setTimeout(900_000)
@@ -262,3 +262,54 @@ t.test('a writable mount in a user namespace', { skip: NO_NAMESPACE, timeout: 60
   t.equal(kept.stdout, 'Bmore\nnew\n')
   t.equal(kept.code, 2)
 })
+
+t.test(
+  'mounts of a user namespace end when nobody is left in it',
+  { skip: NO_NAMESPACE, timeout: 600_000 },
+  async (t) => {
+    const { lab, sample } = await begin(t)
+    const [command = '', ...words] = NAMESPACE
+    // Each namespace has a folder of records.
+    const run = (script: string, ...more: string[]) =>
+      lab.run(command, [
+        ...words,
+        'env',
+        '-u',
+        'FLISTFS_RUNTIME',
+        'sh',
+        '-c',
+        script,
+        'sh',
+        FLISTFS,
+        sample.archivePath,
+        lab.directory,
+        ...more,
+      ])
+    const tree = lab.folder('tree')
+    // Somebody stays in this one until the other has ended, and reads then.
+    const inhabited = run(
+      'sh "$1" mount "$2" "$3" && echo in >"$4" && until [ -e "$5" ]; do sleep 0.2; done; cat "$3/names/b"; sh "$1" umount "$3"',
+      lab.path('in'),
+      lab.path('go'),
+    )
+    await until(() => existsSync(lab.path('in')))
+    const left = await run(
+      'sh "$1" mount --rw "$2" "$4" --log "$5" && echo new >"$4/new"; sh "$1" list --json',
+      tree,
+      lab.path('log'),
+    )
+    const [mount] = JSON.parse(left.stdout) as { pid: number; supervisor: { pid: number }; holder: { pid: number } }[]
+    if (mount === undefined) throw new Error(left.stderr)
+    const processes = [mount.pid, mount.supervisor.pid, mount.holder.pid]
+    t.match(readdirSync(lab.path('cache/v1/rw')), [/./], 'its changes are kept for now')
+    const remain = () => processes.filter((pid) => existsSync(`/proc/${pid}`))
+    await until(() => remain().length === 0, 60_000).catch(() => undefined)
+    t.strictSame(remain(), [], 'and end by themselves')
+    for (const pid of remain()) process.kill(pid)
+    t.match(readFileSync(lab.path('log'), 'utf8'), /nobody is left in its namespace/)
+    t.strictSame(readdirSync(lab.path('cache/v1/rw')), [], 'and are thrown away')
+    writeFileSync(lab.path('go'), '')
+    const stayed = await inhabited
+    t.equal(stayed.stdout, 'b', stayed.stderr)
+  },
+)
