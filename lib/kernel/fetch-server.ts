@@ -83,7 +83,8 @@ export class FetchServer {
 
   #errnoOf(error: unknown, interrupted: boolean, row: number): number {
     if (interrupted) return ERRNO.EINTR
-    this.waits.failed(row, error instanceof FlistError ? error.code : 'FLIST_SYSTEM', describeError(error))
+    if (error instanceof FlistError) this.waits.failed(row, error.code, error.message)
+    else this.waits.failed(row, 'FLIST_SYSTEM', describeError(error))
     this.#parts.counters.add('errors', 1)
     this.#complain(error)
     return error instanceof FlistError ? error.errno : ERRNO.EIO

@@ -195,7 +195,7 @@ mountTest('why tells of blocks, stores and errors, and never touches the mount',
     blocks: { total: 3, cached: 0 },
     absent: [{ block: 0, id: /^[0-9a-f]{64}$/, stores: [`dir:${store}`] }],
   })
-  t.match(failed, { errors: [{ code: /^FLIST_/ }], waited: { worstMs: Number } })
+  t.match(failed, { errors: [{ code: /^FLIST_/, message: /^Cannot read / }], waited: { worstMs: Number } })
   t.match((await lab.flistfs(['why', file])).stdout.toString(), /usr\/bin\/bash of [^]*STORE +STATE/)
   await lab.ok('rm', ['-r', store])
   renameSync(`${store}-away`, store)

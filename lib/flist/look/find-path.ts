@@ -20,15 +20,17 @@ export interface FoundPath {
 export function findPath(index: FlistIndex, path: Buffer, followLast = true): FoundPath {
   let row = 0
   let links = 0
+  /** The last link on the way, and where it leads. */
+  let via: Link | undefined
   const left = split(path).toReversed()
   for (let name = left.pop(); name !== undefined; name = left.pop()) {
-    if (typeOf(index, row) !== FILE_TYPE.directory) throw absent(path)
+    if (typeOf(index, row) !== FILE_TYPE.directory) throw absent(path, via)
     if (name.equals(DOTS)) {
       row = index.parent[row] ?? 0
       continue
     }
     const found = index.find(row, name, 0, name.length)
-    if (found < 0) throw absent(path)
+    if (found < 0) throw absent(path, via)
     if (typeOf(index, found) !== FILE_TYPE.link || (left.length === 0 && !followLast)) {
       row = found
       continue
@@ -37,6 +39,7 @@ export function findPath(index: FlistIndex, path: Buffer, followLast = true): Fo
     if (links > LINKS_MAX) throw new FlistError('FLIST_USAGE', `Cannot find "${displayBytes(path)}": too many links`)
     const at = index.first[found] ?? 0
     const target = index.names.subarray(at, at + (index.count[found] ?? 0))
+    via = { path: Buffer.from(index.pathOf(found)), target }
     if (target[0] === SLASH) row = 0
     left.push(...split(target).toReversed())
   }
@@ -61,8 +64,15 @@ function typeOf(index: FlistIndex, row: number): number {
   return (index.mode[row] ?? 0) & FILE_TYPE.mask
 }
 
-function absent(path: Buffer): FlistError {
-  return new FlistError('FLIST_USAGE', `Cannot find "${displayBytes(path)}" in the archive`, {
+interface Link {
+  readonly path: Buffer
+  readonly target: Uint8Array
+}
+
+/** The name itself may well be there. */
+function absent(path: Buffer, via: Link | undefined): FlistError {
+  const link = via === undefined ? '' : `: "${displayBytes(via.path)}" is a link to "${displayBytes(via.target)}"`
+  return new FlistError('FLIST_USAGE', `Cannot find "${displayBytes(path)}" in the archive${link}`, {
     hint: 'See what is there with `flistfs ls ARCHIVE`; in a writable mount a file may be one of its changes',
   })
 }

@@ -13,6 +13,7 @@ const maker = new ArchiveMaker()
   .add('whole', LINK, { target: '/dir//sub/file' })
   .add('out', LINK, { target: '../../../dir' })
   .add('loop', LINK, { target: 'loop' })
+  .add('dir/broken', LINK, { target: '/etc/nothing' })
 const { index, row } = await openSample(t, maker)
 const found = (path: string): string => findPath(index, Buffer.from(path)).path.toString()
 
@@ -42,5 +43,8 @@ t.test('findPath() refuses what is not there', async (t) => {
   for (const path of ['nothing', 'dir/nothing', 'dir/sub/file/x', 'other/..']) {
     t.throws(() => found(path), { code: 'FLIST_USAGE', message: /in the archive/ }, path)
   }
+  t.throws(() => found('dir/broken'), {
+    message: 'Cannot find "dir/broken" in the archive: "dir/broken" is a link to "/etc/nothing"',
+  })
   t.throws(() => found('loop'), { code: 'FLIST_USAGE', message: /too many links/ })
 })
