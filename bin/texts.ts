@@ -41,7 +41,7 @@ export function statsText(answers: readonly MountStats[]): string {
 }
 
 function failedText(answer: Extract<MountStats, { error: unknown }>): string {
-  return `${answer.directory}\n  ${answer.error.message}\n`
+  return `${table([[answer.directory]])}  ${answer.error.message}\n`
 }
 
 type Fields = Readonly<Record<string, unknown>>
@@ -65,7 +65,7 @@ function oneText(answer: Exclude<MountStats, { error: unknown }>): string {
     ...(logLevel === undefined ? [] : [['log level', logLevel]]),
     ...(trace === undefined ? [] : [['trace', trace]]),
   ]
-  let text = `${answer.directory}\n${indent(table(rows))}`
+  let text = table([[answer.directory]]) + indent(table(rows))
   const opcodes = Object.entries(requests)
   if (opcodes.length > 0) {
     const lines = opcodes.map(([name, counts]) => [

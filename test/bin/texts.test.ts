@@ -39,7 +39,7 @@ t.test('listText() has a line a mount', async (t) => {
 t.test('statsText() shows what a server said, also of a later version', async (t) => {
   const text = statsText([
     {
-      directory: '/mnt/a',
+      directory: '/mnt/a\nb',
       archive: 'a.fl',
       digest: 'ab',
       startedAt: new Date(Date.now() - 3_723_500).toISOString(),
@@ -63,6 +63,7 @@ t.test('statsText() shows what a server said, also of a later version', async (t
     { directory: '/mnt/b', error: { code: 'FLIST_TIMEOUT', message: 'Cannot ask' } },
   ])
   for (const part of [
+    /^\/mnt\/a\\x0ab\n {2}archive/,
     'mounted for  1 h 02 min',
     'counted for  1 min 01 s, since its server began',
     'reads        bytes 2.0 KiB, waiting 3, errors 4',

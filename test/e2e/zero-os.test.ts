@@ -219,7 +219,8 @@ mountTest('without --ro a backend makes the mount writable, and --reset forgets'
     '--meta',
     join(SAMPLE, 'debian.fl'),
     `--backend=${lab.folder('backend')}`,
-    '-d',
+    '-dl',
+    lab.path('log'),
     root,
   ]
   const run = async (...more: string[]): Promise<boolean> => {
@@ -233,5 +234,6 @@ mountTest('without --ro a backend makes the mount writable, and --reset forgets'
   t.notOk(await run())
   t.ok(await run(), 'changes are kept')
   t.notOk(await run('--reset'))
+  t.match(readFileSync(lab.path('log'), 'utf8'), / info mounted /, 'flags may be joined')
   rmSync(lab.path('backend'), { recursive: true })
 })
