@@ -1,4 +1,4 @@
-import type { SecureContext } from 'node:tls'
+import type { PeerCertificate, SecureContext } from 'node:tls'
 import type { Dispatcher } from 'undici'
 import { FlistError, LIMITS } from '../base/index.ts'
 
@@ -32,9 +32,15 @@ export async function openDispatcher(options: DispatcherOptions): Promise<Dispat
   }
   if (!hasProxy()) return new Agent(agentOptions)
   // What a store's URL says of certificates is between us and that store.
-  const { readTls } = await import('./tls-files.ts')
+  const [{ readTls }, { checkServerIdentity }] = await Promise.all([import('./tls-files.ts'), import('node:tls')])
   const known = await readTls({ name: 'the proxy', secrets: {} })
-  const proxyTls = { timeout: timeoutMs, ...(known === undefined ? {} : { secureContext: known.context }) }
+  const proxyTls = {
+    timeout: timeoutMs,
+    // Undici asks for an IPv6 address in the brackets of its URL.
+    checkServerIdentity: (host: string, certificate: PeerCertificate) =>
+      checkServerIdentity(host.replace(/^\[(.*)\]$/, '$1'), certificate),
+    ...(known === undefined ? {} : { secureContext: known.context }),
+  }
   return new EnvHttpProxyAgent({ ...agentOptions, requestTls: connect, proxyTls })
 }
 

@@ -162,7 +162,7 @@ interface Proxy {
 }
 
 /** A proxy that forwards and tunnels; with `refuses` it answers that status. */
-async function startProxy(t: Test, refuses?: number, tls?: ServerOptions): Promise<Proxy> {
+async function startProxy(t: Test, refuses?: number, tls?: ServerOptions, address = '[::1]'): Promise<Proxy> {
   const proxy = {
     host: '',
     seen: [] as string[],
@@ -195,8 +195,7 @@ async function startProxy(t: Test, refuses?: number, tls?: ServerOptions): Promi
     })
     t.teardown(() => upstream.destroy())
   })
-  // Over TLS undici takes no IPv6 address for a name in a certificate.
-  proxy.host = await listening(t, server, tls === undefined ? undefined : 'localhost')
+  proxy.host = await listening(t, server, address)
   return proxy
 }
 
@@ -232,23 +231,26 @@ void t.test('a proxy of the environment', { skip: NO_OPENSSL }, async (t) => {
   })
 })
 
-void t.test('certificates in the URL of a store are not for the proxy', { skip: NO_OPENSSL }, async (t) => {
-  // Of another authority.
-  const theirs = t.testdir({})
-  makeCertificates(theirs)
-  const proxy = await startProxy(t, undefined, {
-    ...pairOf(theirs, 'server'),
-    requestCert: true,
-    rejectUnauthorized: false,
+for (const address of ['[::1]', 'localhost']) {
+  void t.test(`certificates in a store's URL are not for the proxy ${address}`, { skip: NO_OPENSSL }, async (t) => {
+    // Of another authority.
+    const theirs = t.testdir({})
+    makeCertificates(theirs)
+    const asking = { requestCert: true, rejectUnauthorized: false }
+    const proxy = await startProxy(t, undefined, { ...pairOf(theirs, 'server'), ...asking }, address)
+    const host = await secure(t, { requestCert: true, rejectUnauthorized: true, ca: readFileSync(path('ca.pem')) })
+    setting(t, 'https_proxy', `https://${proxy.host}`)
+    setting(t, 'FLISTFS_CA_FILE', join(theirs, 'ca.pem'))
+    const files = `ca-file=${path('ca.pem')}&cert-file=${path('client.pem')}&key-file=${path('client.key')}`
+    t.ok((await (await open(t, `https://${host}?${files}`)).get(id, NEVER))?.equals(block.stored))
+    t.strictSame(proxy.seen, [`CONNECT ${host}`])
+    t.strictSame(proxy.certificates, ['undefined'], 'who we are to the store the proxy does not learn')
+    const liar = await startProxy(t, undefined, { ...pairOf(theirs, 'elsewhere') }, address)
+    setting(t, 'https_proxy', `https://${liar.host}`)
+    t.match(await failure(t, `https://${host}?${files}`), { message: /the certificate of the proxy is not its own/ })
+    t.strictSame(liar.seen, [])
   })
-  const host = await secure(t, { requestCert: true, rejectUnauthorized: true, ca: readFileSync(path('ca.pem')) })
-  setting(t, 'https_proxy', `https://${proxy.host}`)
-  setting(t, 'FLISTFS_CA_FILE', join(theirs, 'ca.pem'))
-  const files = `ca-file=${path('ca.pem')}&cert-file=${path('client.pem')}&key-file=${path('client.key')}`
-  t.ok((await (await open(t, `https://${host}?${files}`)).get(id, NEVER))?.equals(block.stored))
-  t.strictSame(proxy.seen, [`CONNECT ${host}`])
-  t.strictSame(proxy.certificates, ['undefined'], 'who we are to the store the proxy does not learn')
-})
+}
 
 void t.test('a proxy that is of no use', { skip: NO_OPENSSL }, async (t) => {
   const proxy = await startProxy(t, 407)
