@@ -41,6 +41,8 @@ export class OpenFiles {
   readonly #log: Log
   readonly #keeper: OpensKeeper
   readonly #opens: Map<number, Open>
+  /** What was said of it: a kernel or user that may not is refused at each open. */
+  readonly #refusals = new Set<string>()
 
   constructor(fd: number, tree: Tree, whole: WholeFiles, keeper: OpensKeeper, log: Log) {
     this.#fd = fd
@@ -113,7 +115,10 @@ export class OpenFiles {
     const why = id > 0 ? '' : errnoName(errno())
     closeSync(file)
     if (id > 0) return id
-    this.#log.warn('the kernel refused passthrough', { row, errno: why })
+    if (!this.#refusals.has(why)) {
+      this.#log.warn('the kernel refused passthrough: such files are read through the server', { errno: why })
+    }
+    this.#refusals.add(why)
     return 0
   }
 }

@@ -1,4 +1,4 @@
-import { closeSync, openSync, readdirSync, truncateSync, writeFileSync } from 'node:fs'
+import { closeSync, openSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { ERRNO, LIMITS, Log } from '../../lib/base/index.ts'
@@ -24,6 +24,7 @@ interface Opened {
   /** What a successor would load: handles of rows. */
   readonly kept: () => unknown
   readonly path: string
+  readonly logged: () => string
 }
 
 /** On a descriptor that is no FUSE device: it refuses passthrough. test/e2e has the one that grants it. */
@@ -36,7 +37,7 @@ async function openFiles(t: Test): Promise<Opened> {
   writer.addInode({ ...inode, name: Buffer.from('small'), size: LARGE - 1 })
   writer.finish()
   const { index } = await openArchive(t, join(dir, 'a.fl'), join(dir, 'cache'))
-  const [fd, log] = [openSync('/dev/null', 'r+'), new Log(openSync('/dev/null', 'w'))]
+  const [fd, log] = [openSync('/dev/null', 'r+'), new Log(openSync(join(dir, 'log'), 'w'))]
   t.teardown(() => closeSync(fd))
   const whole = new Map<number, string>()
   const asked: number[] = []
@@ -51,6 +52,7 @@ async function openFiles(t: Test): Promise<Opened> {
     whole,
     asked,
     path,
+    logged: () => readFileSync(join(dir, 'log'), 'utf8'),
     kept: () => JSON.parse(kept) as unknown,
     open(node, unique = 8n) {
       frame.u32[IN_HEADER.nodeid / 4] = node
@@ -106,12 +108,15 @@ t.test('a small file is nothing for the kernel', async (t) => {
 })
 
 t.test('a refusal of the kernel leaves the file to us, and no descriptor', async (t) => {
-  const { open, whole, path, asked } = await openFiles(t)
+  const { open, release, whole, path, asked, logged } = await openFiles(t)
   whole.set(LARGE_NODE - 1, path)
   const before = readdirSync('/proc/self/fd').length
   t.strictSame(open(LARGE_NODE), THROUGH_US)
   t.strictSame(asked, [])
   t.equal(readdirSync('/proc/self/fd').length, before)
+  release(LARGE_NODE)
+  t.strictSame(open(LARGE_NODE), THROUGH_US)
+  t.equal(logged().match(/refused passthrough/g)?.length, 1, 'it is said once')
 })
 
 t.test('a segment that is gone or of another size is not used', async (t) => {
