@@ -1,4 +1,4 @@
-import { stat } from 'node:fs/promises'
+import { stat } from 'node:fs'
 import { dirname } from 'node:path'
 import { systemCode } from '../base/index.ts'
 import { readMounts } from '../kernel/index.ts'
@@ -40,13 +40,19 @@ export async function networkWarning(cacheDir: string): Promise<string | undefin
 /** By its device: a name does not tell which of several mounts on top of each other is seen. */
 async function typeAt(path: string): Promise<string | undefined> {
   try {
-    const { dev } = await stat(path, { bigint: true })
-    const { major, minor } = deviceNumbers(dev)
+    const { major, minor } = deviceNumbers(await deviceOf(path))
     return readMounts().find((mount) => mount.major === major && mount.minor === minor)?.type
   } catch (error) {
     // It is made where its parent lies. Whatever else is wrong with it is said by who uses it.
     return systemCode(error) === 'ENOENT' && path !== dirname(path) ? typeAt(dirname(path)) : undefined
   }
+}
+
+// Of `node:fs/promises` nothing is loaded where a mount begins (docs/decisions/165-start.md).
+function deviceOf(path: string): Promise<bigint> {
+  return new Promise((resolve, reject) => {
+    stat(path, { bigint: true }, (error, about) => (error === null ? resolve(about.dev) : reject(error)))
+  })
 }
 
 /** `gnu_dev_major` and `gnu_dev_minor` of glibc's sys/sysmacros.h. */
