@@ -61,11 +61,16 @@ export class FetchMount {
   readonly parts: ServerParts
   readonly #closing = new AbortController()
   readonly #filling: Promise<void>
-  readonly #control: ControlServer
+  readonly #control: ControlServer | undefined
   readonly #leave: () => Promise<void>
   readonly #notes: Notes
 
-  private constructor(parts: ServerParts, control: ControlServer, leave: () => Promise<void>, notes: Notes) {
+  private constructor(
+    parts: ServerParts,
+    control: ControlServer | undefined,
+    leave: () => Promise<void>,
+    notes: Notes,
+  ) {
     this.parts = parts
     this.#notes = notes
     this.#control = control
@@ -96,13 +101,17 @@ export class FetchMount {
       const parts = partsOf(data, index, cache, log, share, notes.reads)
       undo.push(() => parts.reader[Symbol.asyncDispose]())
       const answers = new ServerAnswers(parts)
-      const control = await serveControl(controlSocketPath(data.id), (request) => answers.answer(request))
-      undo.push(() => control.close())
+      const control = await serveControl(controlSocketPath(data.id), (request) => answers.answer(request)).catch(
+        // Readers are served all the same.
+        (error: unknown) =>
+          log.warn('stats, why, log-level and trace cannot be asked', { error: describeError(error) }),
+      )
+      undo.push(() => control?.close())
       const leaveMetrics = share.metrics.join(parts, answers)
       undo.push(leaveMetrics)
       return new FetchMount(
         parts,
-        control,
+        control ?? undefined,
         async () => {
           await leaveMetrics()
           await parts.reader[Symbol.asyncDispose]()
@@ -132,7 +141,7 @@ export class FetchMount {
     this.#closing.abort()
     fetcher.close()
     await this.#filling
-    await this.#control.close()
+    await this.#control?.close()
     await this.#leave()
     // Readers are answered before the device and the index go.
     while (server.waiting > 0) await new Promise(setImmediate)

@@ -1,6 +1,6 @@
 import { chmodSync, rmSync } from 'node:fs'
 import { createServer, connect, type Server, type Socket } from 'node:net'
-import { describeError, ERROR_TABLE, FlistError, type FlistErrorCode, systemCode } from '../base/index.ts'
+import { describeError, ERROR_TABLE, FlistError, type FlistErrorCode, systemCode, systemReason } from '../base/index.ts'
 import { withSocketPath } from './socket-path.ts'
 
 /** A request is one JSON object on one line, `{"op": "stats"}`; so is the answer, or `{"error": {code, message, hint}}`. */
@@ -26,9 +26,8 @@ const CONNECTIONS_MAX = 32
 /** Milliseconds a connection may say nothing, and a question may wait for its answer. */
 const QUIET_MS = 10_000
 
-/** Answers JSON lines on a unix socket that only this user may open. Does not keep the process alive by itself. */
+/** Answers JSON lines on a unix socket that only this user may open. Does not keep the process alive by itself. Throws FLIST_SYSTEM. */
 export async function serveControl(path: string, handler: ControlHandler): Promise<ControlServer> {
-  rmSync(path, { force: true })
   const sockets = new Set<Socket>()
   const ending = new AbortController()
   const server = createServer((socket) => {
@@ -53,6 +52,7 @@ export async function serveControl(path: string, handler: ControlHandler): Promi
 
 async function listen(server: Server, path: string): Promise<void> {
   try {
+    rmSync(path, { force: true })
     // The folder is closed to others (`prepareRuntimeDir`), so the moment before chmod is none.
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject)
@@ -61,7 +61,7 @@ async function listen(server: Server, path: string): Promise<void> {
     chmodSync(path, 0o600)
     server.unref()
   } catch (error) {
-    throw new FlistError('FLIST_SYSTEM', `Cannot listen on "${path}"`, { cause: error })
+    throw new FlistError('FLIST_SYSTEM', `Cannot listen on "${path}": ${systemReason(error)}`, { cause: error })
   }
 }
 

@@ -168,7 +168,12 @@ function seenElsewhere(connection: number): boolean {
   return false
 }
 
+/** It is unmounted: what cannot be removed now is no matter of that. */
 function forget(record: MountListing): true {
-  forgetMount(record)
+  try {
+    forgetMount(record)
+  } catch (error) {
+    process.emitWarning(`Cannot remove what the mount left: ${describeError(error)}`)
+  }
   return true
 }

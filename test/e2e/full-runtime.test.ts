@@ -59,3 +59,19 @@ for (const [kernel, env] of KERNELS)
       await lab.run('umount', ['--lazy', lab.runtime])
     }
   })
+
+mountTest('a mount goes on where the folder of its record is read-only', {}, async (t, lab) => {
+  await lab.ok('mount', ['-t', 'tmpfs', '-o', 'size=1m,mode=700', 'tmpfs', lab.runtime])
+  try {
+    const mounted = await lab.mount(SAMPLE)
+    await lab.ok('mount', ['-o', 'remount,ro', lab.runtime])
+    process.kill(mounted.pid, 'SIGKILL')
+    // Nothing is in the cache: the fetch thread is asked.
+    t.match(await lab.run('sha256sum', [join(mounted.directory, 'usr/bin/bash')]), { code: 0, stderr: '' })
+    t.match(lab.logs(), /stats, why, log-level and trace cannot be asked .*Cannot listen on/)
+    t.match(await lab.flistfs(['umount', mounted.directory]), { code: 0 }, 'an unmount ends')
+  } finally {
+    await until(() => lab.servers().length === 0, 20_000).catch(() => undefined)
+    await lab.run('umount', ['--lazy', lab.runtime])
+  }
+})
