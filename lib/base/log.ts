@@ -1,9 +1,12 @@
-import { closeSync, constants, openSync, writeSync } from 'node:fs'
+import { closeSync, constants, openSync, write, writeSync } from 'node:fs'
 
 export const LOG_LEVELS = { error: 0, warn: 1, info: 2, debug: 3 } as const
 export type LogLevel = keyof typeof LOG_LEVELS
 
 const LEVEL_NAMES = Object.keys(LOG_LEVELS) as LogLevel[]
+
+/** Lines that wait for a disk; more are lost. */
+const QUEUE_MAX = 100
 
 export type LogFields = Readonly<Record<string, string | number | boolean | undefined>>
 
@@ -13,6 +16,11 @@ export class Log {
   /** Holds the level: another thread's log made with it follows this one's changes, and the other way round. */
   readonly memory: SharedArrayBuffer
   readonly #level: Int32Array
+  #isCareful = false
+  readonly #queue: string[] = []
+  /** A write is under way, which nobody waits for. */
+  #isWriting = false
+  #onWritten: (() => void) | undefined
 
   constructor(fd: number, level: LogLevel | SharedArrayBuffer = 'info') {
     this.#fd = fd
@@ -31,8 +39,29 @@ export class Log {
 
   /** Nothing is written any more: another file may get the descriptor's number. Closes it unless it is a standard one. */
   close(): void {
-    if (this.#fd > 2) closeSync(this.#fd)
+    // Whoever writes beside us has its number yet.
+    if (this.#fd > 2 && !this.#isWriting) closeSync(this.#fd)
     this.#fd = -1
+  }
+
+  /** From now on nobody waits for a line to be written: a disk hangs, and it may be this one's too. */
+  beCareful(): void {
+    this.#isCareful = true
+  }
+
+  /** Resolves when what was said since `beCareful` is written, or after so many milliseconds. */
+  async settle(timeoutMs: number): Promise<void> {
+    if (!this.#isWriting) return
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#onWritten = resolve
+    const timer = setTimeout(resolve, timeoutMs)
+    await promise
+    clearTimeout(timer)
+  }
+
+  /** A write does not end: the process can leave by `exitNow` only. */
+  get isStuck(): boolean {
+    return this.#isWriting
   }
 
   error(message: string, fields?: LogFields): void {
@@ -57,11 +86,27 @@ export class Log {
     for (const [key, value] of Object.entries(fields)) {
       if (value !== undefined) line += ` ${key}=${typeof value === 'string' ? JSON.stringify(value) : value}`
     }
+    if (this.#isCareful) {
+      if (this.#queue.length < QUEUE_MAX) this.#queue.push(`${line}\n`)
+      if (!this.#isWriting) this.#writeNext(this.#fd)
+      return
+    }
     try {
       writeSync(this.#fd, `${line}\n`)
     } catch {
       // A full disk or a closed pipe must not end the mount.
     }
+  }
+
+  #writeNext(fd: number): void {
+    const line = this.#queue.shift()
+    this.#isWriting = line !== undefined
+    if (line === undefined) {
+      this.#onWritten?.()
+      if (this.#fd < 0 && fd > 2) closeSync(fd)
+      return
+    }
+    write(fd, line, () => this.#writeNext(fd))
   }
 }
 

@@ -35,6 +35,9 @@ import { BlockTable, CachedReads, type SegmentFiles, Tree } from '../vfs/index.t
 import type { FetchMountData } from './fetch-mount.ts'
 import { leaveChanges, type MountPlace, type MountPlan, openLog } from './mount-plan.ts'
 
+/** Milliseconds that the last line of a log may take to be written. */
+const LOG_MS = 1_000
+
 /** What the mounts of a server have together. */
 export interface ServerShare {
   readonly fetch: FetchClient
@@ -170,7 +173,9 @@ export class ServedMount {
       return returnDevice(this.held)
     }
     await leaveChanges(this.plan)
+    this.log.beCareful()
     this.log.info('unmounted', { directory: words.directory })
+    await this.log.settle(LOG_MS)
     this.log.close()
     // Whoever waits for the end of the mount waits for this. A holder without a record would stay for ever.
     endHolder(this.held, this.fetch.isStuck)

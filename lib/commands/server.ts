@@ -46,6 +46,8 @@ export class Server implements ServerShare {
   #ending = false
   #door: JoinDoor | undefined
   #failure: unknown
+  /** A log of a mount that has gone lies on a disk that hangs. */
+  #isLogStuck = false
   /** To unmount all. */
   #asked = false
   /** Looks in a row that found nobody but servers here. */
@@ -154,6 +156,7 @@ export class Server implements ServerShare {
       // Nobody may join from here on, and who waits for the unmount finds the cache closed.
       if (this.#mounts.size === 0 && this.#awaited === 1) await this.#close()
       await mount.close()
+      this.#isLogStuck ||= mount.log.isStuck
     } catch (error) {
       this.#failure ??= error
     } finally {
@@ -186,7 +189,7 @@ export class Server implements ServerShare {
       this.files.close()
     }
     // process.exit() would wait for it too.
-    if (this.fetch.isStuck) exitNow(this.#failure === undefined ? 0 : 1)
+    if (this.fetch.isStuck || this.#isLogStuck) exitNow(this.#failure === undefined ? 0 : 1)
     if (this.#failure !== undefined) throw this.#failure
     return 0
   }

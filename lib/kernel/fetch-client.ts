@@ -286,6 +286,8 @@ export class FetchMount implements MissSink {
     const late = asked === 0 ? [] : posted.left(this.#ticks - Math.ceil(patienceMs / TICK_MS) - 1)
     for (const read of late) if (posted.refuse(read.slot)) refuseRead(fd, read, ERRNO.EIO)
     if (late.length > 0) {
+      // The log may lie on the same disk.
+      this.#parts.log.beCareful()
       this.#refused = refused + late.length
       const waited = `the fetch thread has not answered for ${displayDuration(patienceMs / 1000)}`
       this.#say(waited, `Look at the disk of the cache folder "${cacheDir}", and at those of stores that are folders`)
