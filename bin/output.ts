@@ -1,10 +1,19 @@
-import { writeSync } from 'node:fs'
+import { fstatSync, writeSync } from 'node:fs'
 import { isatty } from 'node:tty'
-import { BugError, displayBytes, displayText, FlistError, systemCode, wordBytes, wordOf } from '../lib/base/index.ts'
+import {
+  BugError,
+  displayBytes,
+  displayText,
+  FlistError,
+  systemCode,
+  systemReason,
+  wordBytes,
+  wordOf,
+} from '../lib/base/index.ts'
 
 /**
  * Writes to stdout (1) or stderr (2) at once: no stream of Node's keeps the descriptor when a mount goes to the background.
- * False where nobody reads any more.
+ * False where nobody reads any more. Throws FLIST_SYSTEM where a result is lost: a full disk is no reader that left.
  */
 export function write(fd: 1 | 2, text: string | Buffer): boolean {
   const bytes = typeof text === 'string' ? Buffer.from(text) : text
@@ -13,11 +22,24 @@ export function write(fd: 1 | 2, text: string | Buffer): boolean {
       at += writeSync(fd, bytes, at)
     } catch (error) {
       // A reader that is slow (a terminal or pipe set non-blocking) is waited for; one that left needs no more.
+      if (fd === 1 && isLost(fd, systemCode(error))) throw lost(error)
       if (systemCode(error) !== 'EAGAIN') return false
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5)
     }
   }
   return true
+}
+
+function isLost(fd: number, code: string): boolean {
+  // A terminal that is gone says EIO.
+  return ['ENOSPC', 'EDQUOT', 'EFBIG'].includes(code) || (code === 'EIO' && fstatSync(fd).isFile())
+}
+
+function lost(cause: unknown): FlistError {
+  return new FlistError('FLIST_SYSTEM', `Cannot write the result to standard output: ${systemReason(cause)}`, {
+    hint: 'Make room, or let the output go elsewhere',
+    cause,
+  })
 }
 
 /** Results go to stdout: one JSON value, or text for people. Warnings and errors go to stderr. What others wrote, say the tags of an image, may be in all. */

@@ -33,7 +33,7 @@ export async function run(given: readonly string[], signal: AbortSignal): Promis
   const program = buildProgram({ output, signal }, (value) => (code = value), given[0])
   const isVerb = (word: string): boolean => program.commands.some((one) => one.name() === word || one.alias() === word)
   try {
-    const words = exactWords(given)
+    const words = asOptions(exactWords(given), isVerb)
     // All verbs have --json: where none is named, it is not --json that is wrong.
     const known = words.some(isVerb) ? words : words.filter((word) => word !== '--json')
     await program.parseAsync([...known], { from: 'user' })
@@ -42,6 +42,14 @@ export async function run(given: readonly string[], signal: AbortSignal): Promis
     if (error instanceof CommanderError) return usageCode(error, output, given.find(isVerb))
     return output.fail(error)
   }
+}
+
+/** `help`, `help VERB` and `version` are what many programs have as verbs. */
+function asOptions(words: readonly string[], isVerb: (word: string) => boolean): readonly string[] {
+  const [first, ...others] = words
+  if (first === 'help')
+    return others.every((word) => word.startsWith('-')) || others.some(isVerb) ? [...others, '--help'] : others
+  return first === 'version' ? ['--version', ...others] : words
 }
 
 /** Node gives words as text, in which what is not UTF-8 is lost. The kernel has the bytes: they are the last words of this process. */
@@ -167,7 +175,15 @@ function addMount(program: Command, context: Context, done: (code: number) => vo
     const { mountText } = await import('./texts.ts')
     const report = {
       warn: (message: string) => context.output.warn(message),
-      mounted: (result: Parameters<typeof mountText>[0]) => context.output.result(result, mountText(result)),
+      mounted: (result: Parameters<typeof mountText>[0]) => {
+        try {
+          context.output.result(result, mountText(result))
+        } catch (error) {
+          // The mount stands, and is worth more than the line about it.
+          if (!(error instanceof FlistError)) throw error
+          context.output.warn(error.message)
+        }
+      },
       progress: context.output.json ? undefined : (text: string) => write(2, text),
     }
     const request = mountRequest(archive, directory, command.opts())

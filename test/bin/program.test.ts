@@ -84,6 +84,31 @@ t.test('a password among the words is warned of, once for each option, by every 
   t.notMatch(hidden.stderr, 'Warning', 'nobody sees the environment')
 })
 
+t.test('help and version may be said as verbs', async (t) => {
+  t.strictSame(await run(t, ['version']), await run(t, ['--version']))
+  t.strictSame(await run(t, ['help']), await run(t, ['--help']))
+  t.strictSame(await run(t, ['help', 'cache', 'prune']), await run(t, ['cache', 'prune', '--help']))
+  t.match(await run(t, ['help', 'explode']), { code: 2, stdout: '', stderr: /verb "explode"/ })
+})
+
+t.test('a result that is lost to a full disk is a failure, a reader that left is none', async (t) => {
+  const sample = join(ROOT, 'fixtures/sample/debian.fl')
+  const verbs = [
+    ['cat', sample, 'bin/bash'],
+    ['unpack', sample, '--tar', '-'],
+    ['ls', '-R', sample],
+    ['inspect', sample],
+  ]
+  for (const words of [...verbs, ['ls', '--json', sample], ['tree', sample], ['completion', 'zsh'], ['--help']]) {
+    const [script, name] = ['"$0" "$@" >/dev/full', words.join(' ')]
+    const full = await run(t, ['-c', script, LAUNCHER, ...words], {}, 'sh')
+    const error = /Cannot write the result to standard output: the disk is full \(ENOSPC\)/
+    t.match(full, { code: 1, stderr: error }, name)
+    const left = await run(t, ['-c', '{ "$0" "$@"; echo $? >&2; } | true', LAUNCHER, ...words], {}, 'sh')
+    t.match(left, { code: 0, stderr: '0\n' }, `${name} | true`)
+  }
+})
+
 t.test('an empty list of options is none', async (t) => {
   t.equal(errorOf(await run(t, ['mount', 'absent.fl', '.', '-o', '', '--json'])).code, 'FLIST_NOT_FOUND')
 })

@@ -14,7 +14,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { BlockServer } from './block-server.ts'
-import { type Lab, mountTest, PROJECT, until } from './mounted.ts'
+import { FLISTFS, type Lab, mountTest, PROJECT, until } from './mounted.ts'
 import { packFiles } from './pack-tree.ts'
 
 const SAMPLE = join(PROJECT, 'fixtures/sample/debian.fl')
@@ -273,4 +273,15 @@ mountTest('a folder whose mount nobody answers for is no reason to wait for ever
   }
   await lab.ok('umount', ['-l', directory])
   holder.kill()
+})
+
+mountTest('a mount stands where the line about it finds no room', {}, async (t, lab) => {
+  const at = lab.folder('at')
+  const mounted = await lab.run('sh', ['-c', 'exec "$0" "$@" >/dev/full', FLISTFS, 'mount', SAMPLE, at])
+  t.match(mounted, {
+    code: 0,
+    stderr: /^flistfs: Warning: Cannot write the result to standard output: the disk is full/,
+  })
+  t.match(await lab.run('cat', [join(at, 'etc/debian_version')]), { code: 0 })
+  t.match(await lab.flistfs(['umount', at]), { code: 0 })
 })
