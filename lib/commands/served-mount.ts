@@ -9,6 +9,7 @@ import {
   type FetchClient,
   type FetchMount,
   type Frames,
+  hasRecord,
   type Held,
   letGoOfDevice,
   loadState,
@@ -140,6 +141,21 @@ export class ServedMount {
     const known = loadState(this.plan.id, 'state') as Legacy | undefined
     // What was changed at run time stays changed.
     if (known === undefined) saveState(this.plan.id, 'state', { options: words, served, checked } satisfies Legacy)
+  }
+
+  /**
+   * Writes its record again where somebody cleaned the folder of records, as tmpfiles.d does in /tmp: a server after this one would not
+   * know of the mount.
+   */
+  keepRecord(): void {
+    const { id, words } = this.plan
+    if (this.#place === undefined || hasRecord(id)) return
+    try {
+      this.register(this.#place)
+      this.log.warn('its record was removed: it is written again; upgrade to ask stats', { directory: words.directory })
+    } catch (error) {
+      this.log.debug('its record is gone', { error: describeError(error) })
+    }
   }
 
   /** The user wants it gone. What is in use is detached, and served until its last user lets go. */

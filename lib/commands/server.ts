@@ -219,9 +219,12 @@ export class Server implements ServerShare {
     await this.fetch.close()
   }
 
-  /** Lets go of evicted files, and tells what was read: eviction does not see this thread's reads. */
+  /** Keeps records, lets go of evicted files, and tells what was read: eviction does not see this thread's reads. */
   #housekeep(): void {
-    for (const { trace } of this.#mounts) trace.settle()
+    for (const mount of this.#mounts) {
+      mount.trace.settle()
+      mount.keepRecord()
+    }
     this.files.releaseUnlinked()
     const used = this.files.takeUsed()
     if (used.length > 0) this.fetch.used(used)

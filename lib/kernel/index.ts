@@ -13,6 +13,7 @@ export type { ProcessName } from './processes.ts'
 export {
   controlSocketPath,
   forgetMount,
+  hasRecord,
   isMountOf,
   isServed,
   lastProcess,

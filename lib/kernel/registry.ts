@@ -64,6 +64,11 @@ export function recordPath(id: string): string {
   return join(runtimeDir(), `${checkId(id)}.json`)
 }
 
+/** False once somebody has cleaned the folder. Throws RangeError for an id that is none. */
+export function hasRecord(id: string): boolean {
+  return existsSync(recordPath(id))
+}
+
 /** Writes the record. Call once mounted, before anyone is told. Throws FLIST_SYSTEM. */
 export function registerMount(record: Omit<MountRecord, 'boot'>): void {
   prepareRuntimeDir()

@@ -1,4 +1,4 @@
-import { closeSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs'
+import { closeSync, existsSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Lab, mountTest, PROJECT, until } from './mounted.ts'
 
@@ -59,6 +59,20 @@ for (const [kernel, env] of KERNELS)
       await lab.run('umount', ['--lazy', lab.runtime])
     }
   })
+
+mountTest('a mount whose record was removed is found again, and goes on', {}, async (t, lab) => {
+  const mounted = await lab.mount(SAMPLE)
+  await lab.stats(mounted)
+  const names = readdirSync(lab.runtime)
+  for (const name of names) rmSync(join(lab.runtime, name))
+  const [record = ''] = names.filter((name) => name.endsWith('.json'))
+  await until(() => existsSync(join(lab.runtime, record)), 60_000)
+  process.kill(mounted.pid, 'SIGKILL')
+  t.match(await lab.run('sha256sum', [join(mounted.directory, 'usr/bin/bash')]), { code: 0, stderr: '' })
+  t.match(await listed(lab), [{ state: 'mounted' }])
+  await until(async () => (await lab.flistfs(['stats', mounted.directory])).code === 0)
+  await lab.umount(mounted)
+})
 
 mountTest('a mount goes on where the folder of its record is read-only', {}, async (t, lab) => {
   await lab.ok('mount', ['-t', 'tmpfs', '-o', 'size=1m,mode=700', 'tmpfs', lab.runtime])
