@@ -24,7 +24,7 @@ export async function findMount(directory: string): Promise<MountListing> {
   const there = listMounts(mounts).filter((listing) => listing.directory === top?.directory)
   const found = there.find((listing) => top !== undefined && isMountOf(top, listing)) ?? there.at(-1)
   if (found !== undefined) return found
-  throw new FlistError('FLIST_NOT_MOUNTED', `Cannot show "${directory}": no archive is mounted there`, {
+  throw new FlistError('FLIST_NOT_MOUNTED', `Cannot ask "${directory}": no archive is mounted there`, {
     hint: hintInstead(mounts, directory),
   })
 }
