@@ -1,4 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -56,6 +57,22 @@ t.test('a server that serves and dies again and again is given breaks, and goes 
   process.kill(-(supervisor.pid ?? Number.NaN), 'SIGKILL')
   t.ok(performance.now() - start > 10_000)
 })
+
+for (const shell of ['dash', 'bash']) {
+  const skip = !has(shell) && `needs ${shell}`
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    t.test(`${signal} before the server listens ends it, under ${shell}`, { skip, timeout: 60_000 }, async (t) => {
+      const dir = t.testdir({ node: ': >begun; exec sleep 50' })
+      const env = { ...process.env, FLISTFS_LAUNCHER: '' }
+      const supervisor = spawn(shell, [SUPERVISE, './node', 'main', 'mount'], { cwd: dir, env, stdio: 'ignore' })
+      const ended = once(supervisor, 'exit')
+      t.teardown(() => supervisor.kill('SIGKILL'))
+      while (!existsSync(join(dir, 'begun'))) await sleep(10)
+      supervisor.kill(signal)
+      t.strictSame(await Promise.race([ended, sleep(20_000, 'it went on', { ref: false })]), [130, null])
+    })
+  }
+}
 
 function has(...programs: string[]): boolean {
   const path = (process.env['PATH'] ?? '').split(':')
