@@ -62,7 +62,7 @@ for (const shell of ['dash', 'bash']) {
   const skip = !has(shell) && `needs ${shell}`
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     t.test(`${signal} before the server listens ends it, under ${shell}`, { skip, timeout: 60_000 }, async (t) => {
-      const dir = t.testdir({ node: ': >begun; exec sleep 50' })
+      const dir = t.testdir({ node: 'exec sh -c ": >begun; exec sleep 50"' })
       const env = { ...process.env, FLISTFS_LAUNCHER: '' }
       const supervisor = spawn(shell, [SUPERVISE, './node', 'main', 'mount'], { cwd: dir, env, stdio: 'ignore' })
       const ended = once(supervisor, 'exit')
