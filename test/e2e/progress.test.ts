@@ -43,7 +43,13 @@ void t.test('on a terminal', { skip: lacks('script'), timeout: 1_800_000 }, asyn
     const { NODE_OPTIONS: _taps, ...env } = process.env
     const child = spawn('script', ['-qefc', command, '/dev/null'], {
       cwd: here,
-      env: { ...env, TMPDIR: lab.path('tmp'), FLISTFS_RUNTIME: lab.runtime, FLISTFS_CACHE: lab.cache },
+      env: {
+        ...env,
+        TMPDIR: lab.path('tmp'),
+        FLISTFS_RUNTIME: lab.runtime,
+        FLISTFS_CACHE: lab.cache,
+        FLISTFS_STORE: store,
+      },
       timeout: DEADLINE_MS,
       killSignal: 'SIGKILL',
     })
@@ -94,7 +100,7 @@ void t.test('on a terminal', { skip: lacks('script'), timeout: 1_800_000 }, asyn
     server.blocks.clear()
     shows(t, await onTerminal(['pack', tar, 'tar.fl', '-s', store]), 'Packing')
     server.blocks.clear()
-    const { lines } = await onTerminal(['pack', tree, 'c.fl', '-s', store, '--json'])
+    const { lines } = await onTerminal(['pack', tree, 'c.fl', '--json'])
     t.equal(lines.length, 1, 'who wants JSON is told nothing else')
     t.match(JSON.parse(lines[0] ?? ''), { archive: 'c.fl', problems: { length: 0 } })
   })
