@@ -1,8 +1,10 @@
-import { closeSync, fstatSync, openSync, renameSync, rmSync, writeSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs'
 import { FlistError, systemCode, systemReason } from '../base/index.ts'
 
 /** No room for another file, or not for this user. */
 const FULL = ['ENOSPC', 'EDQUOT']
+/** Of `st_blocks`, stat(2). */
+const BLOCK_BYTES = 512
 
 /**
  * Puts a text in the place of a file of the runtime folder, whole or not at all; nobody else can read it. Not synced: a mount does not
@@ -30,25 +32,23 @@ export function cannotWrite(path: string, cause: unknown): FlistError {
 function renameInto(path: string, text: string): void {
   const temp = `${path}.${process.pid}.tmp`
   try {
-    const fd = openSync(temp, 'wx', 0o600)
-    try {
-      writeSync(fd, text)
-    } finally {
-      closeSync(fd)
-    }
+    // All of it: a disk that is nearly full takes a part without a word.
+    writeFileSync(temp, text, { flag: 'wx', mode: 0o600 })
     renameSync(temp, path)
   } finally {
     rmSync(temp, { force: true })
   }
 }
 
-/** Blanks fill what the text leaves of a longer one: JSON may end in them. */
+/** False where it does not fit into the room that the file has: nothing is written. Blanks fill what is left, JSON may end in them. */
 function writtenOver(path: string, text: string): boolean {
   try {
     const fd = openSync(path, 'r+')
     try {
       const bytes = Buffer.from(text)
-      const whole = Buffer.alloc(Math.max(bytes.length, fstatSync(fd).size), ' ')
+      const { size, blocks } = fstatSync(fd)
+      if (bytes.length > blocks * BLOCK_BYTES) return false
+      const whole = Buffer.alloc(Math.max(bytes.length, size), ' ')
       bytes.copy(whole)
       return writeSync(fd, whole, 0, whole.length, 0) === whole.length
     } finally {

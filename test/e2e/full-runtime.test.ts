@@ -1,5 +1,16 @@
-import { closeSync, existsSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeSync,
+} from 'node:fs'
 import { join } from 'node:path'
+import { replaceFile } from '../../lib/kernel/replace-file.ts'
 import { type Lab, mountTest, PROJECT, until } from './mounted.ts'
 
 const SAMPLE = join(PROJECT, 'fixtures/sample/debian.fl')
@@ -22,6 +33,26 @@ function fill(lab: Lab): string {
     closeSync(fd)
   }
 }
+
+mountTest('a file of the runtime folder is replaced whole or not at all', {}, async (t, lab) => {
+  await lab.ok('mount', ['-t', 'tmpfs', '-o', 'size=64k,mode=700', 'tmpfs', lab.runtime])
+  try {
+    const path = join(lab.runtime, 'record.json')
+    replaceFile(path, '{"pid":1}')
+    const full = fill(lab)
+    // Room for a part.
+    truncateSync(full, statSync(full).size - 4096)
+    const long = JSON.stringify({ pid: 2, words: 'x'.repeat(10_000) })
+    t.throws(() => replaceFile(path, long), { code: 'FLIST_SYSTEM', message: /the disk is full/ })
+    t.equal(readFileSync(path, 'utf8'), '{"pid":1}')
+    t.strictSame(readdirSync(lab.runtime).toSorted(), ['full', 'record.json'])
+    fill(lab)
+    replaceFile(path, '{"pid":22}')
+    t.equal(readFileSync(path, 'utf8').trim(), '{"pid":22}', 'over what stands there')
+  } finally {
+    await lab.ok('umount', [lab.runtime])
+  }
+})
 
 async function listed(lab: Lab): Promise<{ pid: number; state: string }[]> {
   return JSON.parse((await lab.flistfs(['list', '--json'])).stdout.toString('utf8')) as { pid: number; state: string }[]
