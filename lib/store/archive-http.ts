@@ -81,10 +81,7 @@ export async function getUrl(
       headers: { 'user-agent': 'flistfs', accept: '*/*', ...headers, ...told },
       signal,
     })
-    const response = await untilAbort(asked, redactUrl(at), signal).catch((error: unknown) => {
-      asked.then(drop, () => undefined)
-      throw error
-    })
+    const response = await untilAbort(asked, redactUrl(at), signal, drop)
     if (!REDIRECTS.has(response.statusCode))
       return { response, stranger: authorization === undefined || isOrigin ? undefined : at.origin }
     drop(response)

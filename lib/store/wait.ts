@@ -1,17 +1,14 @@
+import { untilAbort as untilAborted } from '../base/index.ts'
 import { abortError } from './store-errors.ts'
 
-/** `work`'s outcome, or FLIST_INTERRUPTED (or the signal's coded reason) as soon as `signal` aborts; `work` then goes on unheard. */
-export function untilAbort<T>(work: Promise<T>, name: string, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    if (signal.aborted) {
-      work.catch(() => {})
-      reject(abortError(signal, name))
-      return
-    }
-    const onAbort = (): void => reject(abortError(signal, name))
-    signal.addEventListener('abort', onAbort, { once: true })
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
-  })
+/** `untilAbort` for a store: throws FLIST_INTERRUPTED, or the signal's coded reason. */
+export function untilAbort<T>(
+  work: Promise<T>,
+  name: string,
+  signal: AbortSignal,
+  late?: (result: T) => void,
+): Promise<T> {
+  return untilAborted(work, signal, () => abortError(signal, name), late)
 }
 
 /** Ends after `ms`, or throws as `untilAbort` does. */

@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
-import { FlistError, LIMITS } from '../../base/index.ts'
+import { FlistError, LIMITS, untilAbort } from '../../base/index.ts'
 import { connectionError, registryError, speaksNoTls } from './registry-errors.ts'
 import { registryTls } from './tls.ts'
 
@@ -33,7 +33,8 @@ export class Transport {
     try {
       const path = url.pathname + url.search
       const asked = dispatcher.request({ origin: url.origin, path, method, headers, body: body ?? null, signal })
-      const answer = await untilAbort(asked, signal)
+      // Undici hears of the signal only when it is connected.
+      const answer = await untilAbort(asked, signal, () => asError(signal.reason), drop)
       return {
         status: answer.statusCode,
         headers: answer.headers,
@@ -70,18 +71,6 @@ export class Transport {
     if (dispatcher === undefined) this.#dispatchers.set(url.origin, (dispatcher = openDispatcher(url)))
     return dispatcher
   }
-}
-
-/** Undici hears of a signal only when it is connected: a name that is looked up may take long. */
-function untilAbort(asked: Promise<Dispatcher.ResponseData>, signal: AbortSignal): Promise<Dispatcher.ResponseData> {
-  return new Promise((resolve, reject) => {
-    const stop = (): void => {
-      reject(asError(signal.reason))
-      asked.then(drop, () => undefined)
-    }
-    signal.addEventListener('abort', stop, { once: true })
-    asked.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop))
-  })
 }
 
 function drop(answer: Dispatcher.ResponseData): void {
