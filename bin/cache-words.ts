@@ -187,7 +187,6 @@ function log(): Log {
 
 const DAY_MS = 86_400_000
 
-/** Milliseconds of `30d`, `2w`, or what other times may be. Throws FLIST_USAGE. */
 /** Milliseconds of `12h`, `30d`, `2w`. Throws FLIST_USAGE. */
 export function parseAge(text: string): number {
   const match = /^(\d{1,6})([dw])$/.exec(text.trim())

@@ -4,6 +4,7 @@ import { parseDigest } from './archive-options.ts'
 import { parseAge } from './cache-words.ts'
 import { ignored } from './diff-words.ts'
 import { parseLevels } from './look-words.ts'
+import { isRepeatable } from './verb.ts'
 
 type Read = (text: string) => unknown
 
@@ -59,17 +60,4 @@ function reasonOf({ message }: FlistError): string {
     .replace(/^Cannot (?:read|use) (".*") as /s, '$1 is not ')
     .replace(/^Cannot serve metrics at (".*")$/s, '$1 is no address for metrics')
     .replace(/^Cannot /, 'cannot ')
-}
-
-export function isRepeatable(option: Option): boolean {
-  if (option.parseArg === undefined || option.argChoices !== undefined) return false
-  return Array.isArray(tried(option))
-}
-
-function tried(option: Option): unknown {
-  try {
-    return option.parseArg?.('x', undefined)
-  } catch {
-    return undefined
-  }
 }

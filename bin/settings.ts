@@ -3,7 +3,7 @@ import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import { configHome, FlistError, systemReason } from '../lib/base/index.ts'
 import type { FileSetting } from '../lib/commands/settings-files.ts'
-import { checkValues, isRepeatable } from './setting-values.ts'
+import { isRepeatable } from './verb.ts'
 
 /** What the verb is for, not how it is done: these are said each time. */
 const SAID_EACH_TIME = new Set(['json', 'foreground', 'options', 'watch', 'help', 'version'])
@@ -85,6 +85,7 @@ async function fromEnvironment(whole: () => Command, verb: Command, option: Opti
   const text = process.env[variable]?.trim()
   if (text === undefined || text === '' || !isOfMount(whole, verb, option)) return
   const values = isSwitch(option) ? [asSwitch(variable, text)] : isRepeatable(option) ? text.split(/\s+/) : [text]
+  const { checkValues } = await import('./setting-values.ts')
   await checkValues(option, values, (why, hint) => {
     return new FlistError('FLIST_USAGE', `Cannot use "${variable}": ${why}`, {
       hint: hint ?? `Change the variable ${variable}, or unset it`,
@@ -131,6 +132,7 @@ async function fileSettings(whole: () => Command): Promise<FileSetting[]> {
   if (places.length === 0) return []
   const program = whole()
   const { readSettingsFile, wrong } = await import('../lib/commands/settings-files.ts')
+  const { checkValues } = await import('./setting-values.ts')
   const settings = places.flatMap((place) => readSettingsFile(place))
   for (const setting of settings) {
     const no = (why: string, hint?: string): FlistError => wrong(setting.file, setting.line, why, hint)

@@ -1,4 +1,4 @@
-import type { Command } from 'commander'
+import type { Command, Option } from 'commander'
 import { examplesText } from './examples.ts'
 import type { Output } from './output.ts'
 
@@ -21,4 +21,18 @@ export function verb(program: Command, name: string, description: string): Comma
     .allowExcessArguments(false)
     .option('--json', 'print one JSON value; errors are JSON on stderr')
     .addHelpText('after', examplesText(name))
+}
+
+/** Whether it may be said several times. */
+export function isRepeatable(option: Option): boolean {
+  if (option.parseArg === undefined || option.argChoices !== undefined) return false
+  return Array.isArray(tried(option))
+}
+
+function tried(option: Option): unknown {
+  try {
+    return option.parseArg?.('x', undefined)
+  } catch {
+    return undefined
+  }
 }
