@@ -43,24 +43,45 @@ export async function changeCache<T>(
   work: (keeper: CacheKeeper) => T,
 ): Promise<T> {
   const gone: number[] = []
+  const change = async (keeper: CacheKeeper): Promise<T> => {
+    const done = work(keeper)
+    for (const segment of gone) await keeper.remove(segment, [])
+    return done
+  }
+  const make = async (): Promise<readonly number[]> => {
+    using mounted = mountedBlocks(cacheDir)
+    const options = { bytesMax: undefined, usedBefore: undefined, dryRun: false, unpinned }
+    const room = { ...options, protect: [...mounted.keys, ...keys] }
+    const more = isFullDisk(cacheDir) ? await makeRoom(cacheDir, room, signal) : []
+    gone.push(...more)
+    return more
+  }
+  return workWithRoom(cacheDir, log, signal, change, make).catch((error: unknown) => {
+    signal.throwIfAborted()
+    throw unwritable(cacheDir, error)
+  })
+}
+
+/** Works on a cache, and once more each time that it fails and `make` could make room. Throws what `work` does. */
+export async function workWithRoom<T>(
+  cacheDir: string,
+  log: Log,
+  signal: AbortSignal,
+  work: (keeper: CacheKeeper) => Promise<T>,
+  make: () => Promise<readonly number[]>,
+): Promise<T> {
   for (;;) {
     try {
       const keeper = new CacheKeeper(cacheDir, log)
       try {
-        const done = work(keeper)
-        for (const segment of gone) await keeper.remove(segment, [])
-        return done
+        return await work(keeper)
       } finally {
         keeper.close()
       }
     } catch (error) {
       signal.throwIfAborted()
-      using mounted = mountedBlocks(cacheDir)
-      const options = { bytesMax: undefined, usedBefore: undefined, dryRun: false, unpinned }
-      const room = { ...options, protect: [...mounted.keys, ...keys] }
-      const more = isFullDisk(cacheDir) ? await makeRoom(cacheDir, room, signal).catch(() => []) : []
-      if (more.length === 0) throw unwritable(cacheDir, error)
-      gone.push(...more)
+      const gone = await make().catch(() => [])
+      if (gone.length === 0) throw error
     }
   }
 }

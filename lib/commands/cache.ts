@@ -18,7 +18,7 @@ import {
   type VerifyResult,
 } from '../store/index.ts'
 import { type KnownArchive, knownArchives, tryIndex } from './cache-archives.ts'
-import { mountedBlocks } from './cache-room.ts'
+import { mountedBlocks, workWithRoom } from './cache-room.ts'
 
 export interface CachedArchive extends Omit<KnownArchive, 'indexPath' | 'usedMs'> {
   /** ISO 8601. */
@@ -128,26 +128,13 @@ export async function pruneCache(request: PruneRequest, log: Log, signal: AbortS
 }
 
 /** Again where the disk was too full to write down what goes, and room could be made. */
-async function pruneBlocks(
-  cacheDir: string,
-  options: PruneOptions,
-  log: Log,
-  signal: AbortSignal,
-): Promise<PruneResult> {
-  for (;;) {
-    try {
-      const keeper = new CacheKeeper(cacheDir, log)
-      try {
-        return await keeper.prune(options, signal)
-      } finally {
-        keeper.close()
-      }
-    } catch (error) {
-      signal.throwIfAborted()
-      const gone = options.dryRun ? [] : await makeRoom(cacheDir, options, signal).catch(() => [])
-      if (gone.length === 0) throw unusable(cacheDir, error)
-    }
-  }
+function pruneBlocks(cacheDir: string, options: PruneOptions, log: Log, signal: AbortSignal): Promise<PruneResult> {
+  const prune = (keeper: CacheKeeper): Promise<PruneResult> => keeper.prune(options, signal)
+  const make = async (): Promise<readonly number[]> => (options.dryRun ? [] : makeRoom(cacheDir, options, signal))
+  return workWithRoom(cacheDir, log, signal, prune, make).catch((error: unknown) => {
+    signal.throwIfAborted()
+    throw unusable(cacheDir, error)
+  })
 }
 
 function unusable(cacheDir: string, cause: unknown): FlistError {
