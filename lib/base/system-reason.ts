@@ -24,8 +24,8 @@ const REASONS: Readonly<Record<string, string>> = {
 /** Why a call of Node's failed, for people: `the disk is full (ENOSPC)`. */
 export function systemReason(error: unknown): string {
   const code = systemCode(error)
-  // SQLite's own words stand in the message.
-  return code === '' || code === 'ERR_SQLITE_ERROR' ? describeError(error) : codeReason(code)
+  // What is Node's own code, and not the system's, says less than the message: SQLite's words stand there.
+  return code === '' || code.startsWith('ERR_') ? describeError(error) : codeReason(code)
 }
 
 /** The same of an error's code. */

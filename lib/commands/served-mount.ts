@@ -87,10 +87,10 @@ export class ServedMount {
     this.#pending = canResend() ? undefined : new PendingRequests(plan.id)
     const { onError, timeoutMs } = plan.words
     const refuse = onError === 'wait' ? undefined : { fd: held.fd, afterMs: timeoutMs, cacheDir: plan.words.cacheDir }
-    const memory = this.#pending === undefined ? new SharedArrayBuffer(POSTED_BYTES) : undefined
-    const posted = this.#pending?.reads ?? new PostedReads(memory ?? new SharedArrayBuffer(POSTED_BYTES))
-    const data = this.#fetchData(memory ?? 'file')
+    const memory = new SharedArrayBuffer(this.#pending === undefined ? POSTED_BYTES : 0)
+    const posted = this.#pending?.reads ?? new PostedReads(memory)
     const asksAgain = this.#pending !== undefined
+    const data = this.#fetchData(asksAgain ? 'file' : memory)
     this.fetch = share.fetch.add({ data, log: this.log, onLost, refuse, posted, asksAgain })
   }
 

@@ -39,7 +39,8 @@ interface Found {
 
 /**
  * Takes a mount away, the overlay of a writable one too, and waits until its server has ended. Works on a mount whose server is
- * dead or hangs, and on any path inside: it never touches the directory itself. Throws FLIST_NOT_MOUNTED, FLIST_MOUNT_FAILED (busy), FLIST_NOT_PERMITTED.
+ * dead or hangs: it never touches the directory itself. Throws FLIST_NOT_MOUNTED (for a path inside, too), FLIST_MOUNT_FAILED (busy),
+ * FLIST_NOT_PERMITTED.
  */
 export async function unmount(name: string, options: UnmountOptions, signal: AbortSignal): Promise<UnmountResult> {
   const { entry, connection, record } = await findMount(name)

@@ -4,10 +4,14 @@ import { join } from 'node:path'
 import { FLISTFS, lacks, type Lab, type Mounted, mountTest, until } from './mounted.ts'
 import { packFiles } from './pack-tree.ts'
 
+interface Disk {
+  readonly folder: string
+  readonly freeze: () => Promise<unknown>
+  readonly thaw: () => Promise<unknown>
+}
+
 /** A disk of its own, which `freeze` stops: who writes to it waits in the kernel, as with one that is away. */
-async function makeDisk(
-  lab: Lab,
-): Promise<{ folder: string; freeze: () => Promise<unknown>; thaw: () => Promise<unknown> }> {
+async function makeDisk(lab: Lab): Promise<Disk> {
   const image = lab.path('disk.img')
   const folder = lab.folder('disk')
   await lab.ok('truncate', ['-s', '2G', image])
@@ -21,6 +25,16 @@ async function makeDisk(
 }
 
 const skip = lacks('mkfs.ext4', 'fsfreeze')
+
+/** All is unmounted while the disk stands still. */
+async function gone(lab: Lab): Promise<void> {
+  await until(async () => (await lab.ok('sh', [FLISTFS, 'list', '--json'])).trim() === '[]')
+}
+
+async function takeAway(lab: Lab, disk: Disk): Promise<void> {
+  await until(() => lab.servers().length === 0)
+  await lab.ok('umount', [disk.folder])
+}
 
 mountTest(
   'reads of mounts whose cache disk hangs end with EIO, and the mounts go on and end',
@@ -60,12 +74,11 @@ mountTest(
       await lab.umount(first)
       t.equal((await read(warm)).code, 0, 'a mount goes on without the others')
       await lab.umount(warm)
-      await until(async () => (await lab.ok('sh', [FLISTFS, 'list', '--json'])).trim() === '[]')
+      await gone(lab)
     } finally {
       await disk.thaw()
     }
-    await until(() => lab.servers().length === 0)
-    await lab.ok('umount', [disk.folder])
+    await takeAway(lab, disk)
   },
 )
 
@@ -81,10 +94,9 @@ mountTest('a mount whose log lies on a disk that hangs ends, and disturbs no oth
     await lab.umount(mounted)
     t.equal((await read()).code, 0)
     await lab.umount(other)
-    await until(async () => (await lab.ok('sh', [FLISTFS, 'list', '--json'])).trim() === '[]')
+    await gone(lab)
   } finally {
     await disk.thaw()
   }
-  await until(() => lab.servers().length === 0)
-  await lab.ok('umount', [disk.folder])
+  await takeAway(lab, disk)
 })
