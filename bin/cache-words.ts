@@ -169,7 +169,7 @@ async function begin(context: Context, cache: Command, words: { readonly cache?:
   if (cache.opts<{ json?: true }>().json) context.output.json = true
   const { cacheDirOf } = await import('../lib/commands/cache.ts')
   const { networkWarning } = await import('../lib/commands/cache-place.ts')
-  const unsafe = await networkWarning(cacheDirOf(folder(words)))
+  const unsafe = networkWarning(cacheDirOf(folder(words)))
   if (unsafe !== undefined) context.output.warn(unsafe)
 }
 

@@ -1,4 +1,4 @@
-import { stat } from 'node:fs'
+import { statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { systemCode } from '../base/index.ts'
 import { readMounts } from '../kernel/index.ts'
@@ -28,8 +28,8 @@ export function isNetworkType(type: string): boolean {
  * What to say of a cache folder that other machines may use too; undefined where nothing is to be said. Its index is SQLite's log, which
  * is not safe there: https://sqlite.org/wal.html, "WAL does not work over a network filesystem".
  */
-export async function networkWarning(cacheDir: string): Promise<string | undefined> {
-  const type = await typeAt(cacheDir)
+export function networkWarning(cacheDir: string): string | undefined {
+  const type = typeAt(cacheDir)
   if (type === undefined || !isNetworkType(type)) return undefined
   return (
     `The cache "${cacheDir}" lies on a network file system (${type}), where its index may break when two machines use it: ` +
@@ -38,21 +38,15 @@ export async function networkWarning(cacheDir: string): Promise<string | undefin
 }
 
 /** By its device: a name does not tell which of several mounts on top of each other is seen. */
-async function typeAt(path: string): Promise<string | undefined> {
+function typeAt(path: string): string | undefined {
   try {
-    const { major, minor } = deviceNumbers(await deviceOf(path))
+    // Not by a promise, which would start the threads of libuv where a mount begins.
+    const { major, minor } = deviceNumbers(statSync(path, { bigint: true }).dev)
     return readMounts().find((mount) => mount.major === major && mount.minor === minor)?.type
   } catch (error) {
     // It is made where its parent lies. Whatever else is wrong with it is said by who uses it.
     return systemCode(error) === 'ENOENT' && path !== dirname(path) ? typeAt(dirname(path)) : undefined
   }
-}
-
-// Of `node:fs/promises` nothing is loaded where a mount begins (docs/decisions/165-start.md).
-function deviceOf(path: string): Promise<bigint> {
-  return new Promise((resolve, reject) => {
-    stat(path, { bigint: true }, (error, about) => (error === null ? resolve(about.dev) : reject(error)))
-  })
 }
 
 /** `gnu_dev_major` and `gnu_dev_minor` of glibc's sys/sysmacros.h. */

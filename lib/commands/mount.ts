@@ -94,7 +94,7 @@ async function mountOn(
 ): Promise<number> {
   const cacheDir = resolve(request.cacheDir ?? defaultCacheDir())
   if (request.asZeroOs) refuseMounted(directory)
-  const unsafe = await networkWarning(cacheDir)
+  const unsafe = networkWarning(cacheDir)
   if (unsafe !== undefined) report.warn(unsafe)
   if (request.stores.length > 0) await checkStores(request.stores)
   const reading = showProgress(report.progress, 'Reading the archive', () => isatty(2))

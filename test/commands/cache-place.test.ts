@@ -23,5 +23,5 @@ void t.test('networkWarning() is silent about folders of this machine, there or 
     join(t.testdir({ a: '' }), 'a/b'),
     t.testdir({}) + '/not/yet',
   ])
-    t.equal(await networkWarning(path), undefined, path)
+    t.equal(networkWarning(path), undefined, path)
 })
