@@ -1,9 +1,10 @@
 import { Worker } from 'node:worker_threads'
-import { describeError, displayDuration, ERRNO, type Log } from '../base/index.ts'
+import { describeError, ERRNO, type Log } from '../base/index.ts'
 import { BUSY_THREAD } from '../system/index.ts'
 import type { MissSink } from './answers.ts'
 import type { FetchMessage, FetchReply, ReadMessage, ReadReply } from './fetch-messages.ts'
 import { refuseRead } from './fetch-server.ts'
+import { LateReads } from './late-reads.ts'
 import type { PostedReads } from './posted-reads.ts'
 
 /** Milliseconds until the reads of a fetch thread that died are asked again: what killed it may do so again. */
@@ -15,12 +16,6 @@ const TRY_EVERY_MS = 1_000
 const END_MS = 10_000
 /** Milliseconds that it gets once it has closed all. */
 const LEAVE_MS = 200
-/** Milliseconds that a read gets beyond its own deadline, which the thread keeps. */
-const GRACE_MS = 10_000
-/** Milliseconds that a read gets where others were refused, and the thread has not come to them yet. */
-const LATE_MS = 2_000
-/** Milliseconds between two looks at reads that wait. */
-const TICK_MS = 1_000
 /** Milliseconds between two lines of a log about it. */
 const SAY_EVERY_MS = 10_000
 
@@ -163,12 +158,8 @@ export class FetchMount implements MissSink {
   #closed: (() => void) | undefined
   #ended = false
   #saidAt = -Infinity
-  /** Goes while reads wait. */
-  #ticking: NodeJS.Timeout | undefined
-  /** Goes on with each look, not with time: a process that was stopped has not been waiting. */
-  #ticks = 0
-  /** Reads that were refused and that the thread, which hangs, has not come to. */
-  #refused = 0
+  /** Undefined: reads wait, or are not ours. */
+  readonly #late: LateReads | undefined
   /** It did not let go of this mount: it may write to the device yet. */
   #isStuck = false
   /** Files that the kernel may read itself, by row. */
@@ -180,6 +171,11 @@ export class FetchMount implements MissSink {
     this.#number = number
     this.#parts = parts
     this.#client = client
+    const { posted, refuse, log } = parts
+    if (posted === undefined || refuse === undefined) return
+    const { fd, cacheDir } = refuse
+    const timeoutMs = Math.max(refuse.afterMs, COME_UP_MS)
+    this.#late = new LateReads({ posted, fd, timeoutMs, cacheDir, log, say: (why, hint) => this.#say(why, hint) })
   }
 
   start(): void {
@@ -187,7 +183,7 @@ export class FetchMount implements MissSink {
   }
 
   read(lo: number, hi: number, row: number, offset: number, bytes: number): void {
-    const slot = this.#parts.posted?.keep(lo, hi, row, offset, bytes, this.#ticks) ?? -1
+    const slot = this.#parts.posted?.keep(lo, hi, row, offset, bytes, this.#late?.now ?? 0) ?? -1
     this.#read({ op: 'read', mount: this.#number, lo, hi, row, offset, bytes, slot })
   }
 
@@ -195,7 +191,7 @@ export class FetchMount implements MissSink {
   readAgain(): void {
     const { posted } = this.#parts
     for (const read of posted?.left() ?? []) {
-      posted?.renew(read.slot, this.#ticks)
+      posted?.renew(read.slot, this.#late?.now ?? 0)
       this.#read({ op: 'read', mount: this.#number, ...read })
     }
   }
@@ -215,7 +211,7 @@ export class FetchMount implements MissSink {
   /** Resolves when the thread has let go of all that is this mount's, or is stuck. */
   async close(): Promise<void> {
     this.#ended = true
-    clearInterval(this.#ticking)
+    this.#late?.stop()
     const worker = this.#worker
     if (worker !== undefined) {
       const { promise: gone, resolve } = Promise.withResolvers<void>()
@@ -248,7 +244,7 @@ export class FetchMount implements MissSink {
     if (this.#worker !== worker) return
     this.#worker = undefined
     this.#closed?.()
-    this.#refused = 0
+    this.#late?.forget()
     this.#parts.posted?.release(this.#parts.asksAgain === true)
     setTimeout(() => this.#ended || this.#client.ended || this.#parts.onLost(), RECOVER_MS)
   }
@@ -267,33 +263,12 @@ export class FetchMount implements MissSink {
       posted?.clear(message.slot)
       this.#say('the fetch thread does not start', 'Look at the files of the program')
       this.#client.tryToStart()
-    } else if (message.slot < 0 && this.#refused > 0) {
+    } else if (message.slot < 0 && this.#late?.areRefused === true) {
       // All there is room for waits already.
       refuseRead(refuse.fd, message, ERRNO.EIO)
     } else {
-      if (posted !== undefined) this.#ticking ??= setInterval(() => this.#tick(posted, refuse), TICK_MS)
+      this.#late?.watch()
       this.#post(message)
-    }
-  }
-
-  /** Refuses reads that are late. What the thread, should it come to them, answers then is refused by the kernel, which harms nobody. */
-  #tick(posted: PostedReads, { fd, afterMs, cacheDir }: NonNullable<FetchMountParts['refuse']>): void {
-    this.#ticks += 1
-    const { asked, refused } = posted.count()
-    // It goes on.
-    if (refused < this.#refused) this.#refused = 0
-    const patienceMs = this.#refused > 0 ? LATE_MS : Math.max(afterMs, COME_UP_MS) + GRACE_MS
-    const late = asked === 0 ? [] : posted.left(this.#ticks - Math.ceil(patienceMs / TICK_MS) - 1)
-    for (const read of late) if (posted.refuse(read.slot)) refuseRead(fd, read, ERRNO.EIO)
-    if (late.length > 0) {
-      // The log may lie on the same disk.
-      this.#parts.log.beCareful()
-      this.#refused = refused + late.length
-      const waited = `the fetch thread has not answered for ${displayDuration(patienceMs / 1000)}`
-      this.#say(waited, `Look at the disk of the cache folder "${cacheDir}", and at those of stores that are folders`)
-    } else if (asked === 0) {
-      clearInterval(this.#ticking)
-      this.#ticking = undefined
     }
   }
 
